@@ -1,0 +1,1 @@
+"""Beamforming algorithms: one file each, `beams(csi, params) -> Beams`; pick one by name."""

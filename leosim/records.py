@@ -1,0 +1,185 @@
+"""Records: frozen dataclasses of arrays with named axes and units.
+
+What flows between the steps of an epoch is what is logged and what a resumed run reads back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+# One vocabulary of axes. `pair`, `event`, `priced` and `entry` are ragged: their length differs from
+# row to row, and the log keeps them as contiguous ragged arrays (CF conventions) with a size a row.
+RAGGED_AXES = ("pair", "priced", "event", "beam", "receiver", "stream", "coupling", "coefficient")
+FIXED_AXES = {"xyz": ("x", "y", "z"), "cosine": ("along", "cross")}
+STATIC_AXES = ("user", "sat", "entry")
+
+
+@dataclass(frozen=True)
+class Field:
+    """What the log and a reader need to know of one array of a record."""
+
+    axes: tuple[str, ...]
+    dtype: str
+    unit: str
+    doc: str
+    source: str
+    logged: bool
+
+
+def array(
+    *axes: str, dtype: str = "f8", unit: str = "1", doc: str = "", source: str = "", logged: bool = True
+) -> Any:
+    """Declare an array field of a record: its axes, dtype, unit, meaning and source equation."""
+    return dataclasses.field(metadata={"array": Field(axes, dtype, unit, doc, source, logged)})
+
+
+@dataclass(frozen=True)
+class Record:
+    """Base of all records: casts each declared array to its dtype and checks that axes agree.
+
+    Raises ValueError when an array has the wrong number of axes, or two arrays of one record
+    disagree on the length of an axis they share.
+    """
+
+    GROUP: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        lengths: dict[str, int] = {name: len(labels) for name, labels in FIXED_AXES.items()}
+        for name, spec in self.array_fields().items():
+            if spec.dtype == "str":
+                value = np.asarray(getattr(self, name), dtype=np.str_)
+            else:
+                value = np.ascontiguousarray(getattr(self, name), dtype=spec.dtype)
+                value = value.reshape(()) if not spec.axes else value
+            if value.ndim != len(spec.axes):
+                raise ValueError(
+                    f"{type(self).__name__}.{name}: expected axes {spec.axes}, got an array of shape {value.shape}"
+                )
+            for axis, length in zip(spec.axes, value.shape, strict=True):
+                if lengths.setdefault(axis, length) != length:
+                    raise ValueError(
+                        f"{type(self).__name__}.{name}: axis {axis!r} has length {length}, "
+                        f"but {lengths[axis]} elsewhere in the record"
+                    )
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def array_fields(cls) -> dict[str, Field]:
+        """The declared arrays by name, in order."""
+        return {f.name: f.metadata["array"] for f in dataclasses.fields(cls) if "array" in f.metadata}
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields replaced."""
+        return dataclasses.replace(self, **changes)
+
+
+# ---------------------------------------------------------------------------------------------
+# What a run knows before t = 0
+
+
+@dataclass(frozen=True)
+class Catalogue(Record):
+    """The satellites a run flies, in order of catalogue number."""
+
+    GROUP: ClassVar[str] = "satellites"
+    sat: np.ndarray = array("sat", dtype="i4", doc="catalogue number")
+    name: np.ndarray = array("sat", dtype="str", doc="name of the satellite")
+    epoch_ns: np.ndarray = array("sat", dtype="i8", unit="ns", doc="epoch of the elements, since 1970 UTC")
+    inclination_rad: np.ndarray = array("sat", unit="rad", doc="inclination of the elements")
+    perigee_m: np.ndarray = array("sat", unit="m", doc="perigee height over 6378.135 km")
+    apogee_m: np.ndarray = array("sat", unit="m", doc="apogee height over 6378.135 km")
+    fail_ns: np.ndarray = array(
+        "sat", dtype="i8", unit="ns", doc="time since the start from which the satellite is out; -1: never"
+    )
+
+
+@dataclass(frozen=True)
+class Users(Record):
+    """The users on the ground, WGS-84."""
+
+    GROUP: ClassVar[str] = "users"
+    name: np.ndarray = array("user", dtype="str", doc="name of the site")
+    lat_rad: np.ndarray = array("user", unit="rad", doc="geodetic latitude")
+    lon_rad: np.ndarray = array("user", unit="rad", doc="longitude, east positive")
+    alt_m: np.ndarray = array("user", unit="m", doc="height above the ellipsoid")
+    mask_rad: np.ndarray = array("user", unit="rad", doc="lowest elevation at which a satellite may serve")
+    pos_ecef: np.ndarray = array("user", "xyz", unit="m", doc="position, ITRS")
+
+
+@dataclass(frozen=True)
+class Quarantine(Record):
+    """Element sets and satellites kept out of the run, each with its reason."""
+
+    GROUP: ClassVar[str] = "quarantine"
+    sat: np.ndarray = array("entry", dtype="i4", doc="catalogue number; -1: not readable")
+    name: np.ndarray = array("entry", dtype="str", doc="name, as far as readable")
+    file: np.ndarray = array("entry", dtype="str", doc="name of the file")
+    line: np.ndarray = array("entry", dtype="i4", doc="line (or record) of the file, from 1")
+    reason: np.ndarray = array("entry", dtype="str", doc="why it is out")
+    from_ns: np.ndarray = array(
+        "entry", dtype="i8", unit="ns", doc="time since the start from which it is out; 0: from the beginning"
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# What flows through one epoch; t_ns is the time since the start of the run
+
+
+@dataclass(frozen=True)
+class Satellites(Record):
+    """Positions and velocities of the satellites alive at one instant."""
+
+    t_ns: int
+    sat: np.ndarray = array("sat", dtype="i4", doc="catalogue number")
+    pos_ecef: np.ndarray = array("sat", "xyz", unit="m", doc="position, ITRS")
+    vel_ecef: np.ndarray = array("sat", "xyz", unit="m s-1", doc="velocity in the rotating frame, ITRS")
+
+
+@dataclass(frozen=True)
+class Geometry(Record):
+    """Every satellite above a user's mask: ragged pairs, users in order, satellites by catalogue number."""
+
+    GROUP: ClassVar[str] = "geometry"
+    t_ns: int
+    user: np.ndarray = array("pair", dtype="i4", doc="row of the user")
+    sat: np.ndarray = array("pair", dtype="i4", doc="catalogue number")
+    range_m: np.ndarray = array("pair", unit="m", doc="slant range")
+    elevation_rad: np.ndarray = array("pair", unit="rad", doc="elevation of the satellite at the user")
+    azimuth_rad: np.ndarray = array("pair", unit="rad", doc="azimuth at the user, from north to east")
+    range_rate_m_s: np.ndarray = array("pair", unit="m s-1", doc="rate of the slant range; positive: receding")
+    cosines: np.ndarray = array(
+        "pair",
+        "cosine",
+        doc="direction cosines of the user on the satellite's along-track and cross-track axes",
+        logged=False,
+    )
+
+
+@dataclass(frozen=True)
+class ChannelStats(Record):
+    """Channel statistics of satellite-user pairs, satellites by catalogue number, then users in order."""
+
+    t_ns: int
+    user: np.ndarray = array("pair", dtype="i4", doc="row of the user")
+    sat: np.ndarray = array("pair", dtype="i4", doc="catalogue number")
+    range_m: np.ndarray = array("pair", unit="m", doc="slant range")
+    elevation_rad: np.ndarray = array("pair", unit="rad", doc="elevation of the satellite at the user")
+    cosines: np.ndarray = array("pair", "cosine", doc="direction cosines of the user at the satellite")
+    beta: np.ndarray = array("pair", doc="large-scale power gain without the array gain", source="Eq. (6)")
+    kappa: np.ndarray = array("pair", doc="Rician K-factor, linear; 0: no line of sight")
+    phase_rad: np.ndarray = array("pair", unit="rad", doc="frozen phase of the line of sight")
+    delay_s: np.ndarray = array("pair", unit="s", doc="propagation delay")
+    doppler_hz: np.ndarray = array("pair", unit="Hz", doc="Doppler shift; positive: approaching")
+
+
+@dataclass(frozen=True)
+class Csi(ChannelStats):
+    """Statistical CSI as the central node is told it: all users in view of every candidate satellite."""
+
+    GROUP: ClassVar[str] = "csi"
+    candidate: np.ndarray = array("pair", dtype="u1", doc="1: the satellite may serve this user")
+    remaining_s: np.ndarray = array("pair", unit="s", doc="time until the satellite sets below the user's mask")
