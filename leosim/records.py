@@ -150,7 +150,9 @@ class Geometry(Record):
     range_m: np.ndarray = array("pair", unit="m", doc="slant range")
     elevation_rad: np.ndarray = array("pair", unit="rad", doc="elevation of the satellite at the user")
     azimuth_rad: np.ndarray = array("pair", unit="rad", doc="azimuth at the user, from north to east")
-    range_rate_m_s: np.ndarray = array("pair", unit="m s-1", doc="rate of the slant range; positive: receding")
+    range_rate_m_s: np.ndarray = array(
+        "pair", unit="m s-1", doc="rate of the slant range; positive: receding"
+    )
     cosines: np.ndarray = array(
         "pair",
         "cosine",
@@ -182,4 +184,164 @@ class Csi(ChannelStats):
 
     GROUP: ClassVar[str] = "csi"
     candidate: np.ndarray = array("pair", dtype="u1", doc="1: the satellite may serve this user")
-    remaining_s: np.ndarray = array("pair", unit="s", doc="time until the satellite sets below the user's mask")
+    remaining_s: np.ndarray = array(
+        "pair", unit="s", doc="time until the satellite sets below the user's mask"
+    )
+
+
+@dataclass(frozen=True)
+class Beams(Record):
+    """Unit-norm beams of each satellite, in the span of the steering vectors of its streams.
+
+    The beam of stream j is `exp(i phase_j) sum_m coefficient[m, j] a(cosines_m) / sqrt(N)`: beams are
+    never written out over the antennas, because every product a^H w is a closed form. Streams of one
+    satellite are neighbours; `coefficient` holds one square block a satellite.
+    """
+
+    t_ns: int
+    sat: np.ndarray = array("beam", dtype="i4", doc="catalogue number")
+    stream_size: np.ndarray = array("beam", dtype="i8", doc="streams of the satellite")
+    user: np.ndarray = array("stream", dtype="i4", doc="row of the user the stream is for")
+    cosines: np.ndarray = array("stream", "cosine", doc="direction of the stream's steering vector")
+    phase_rad: np.ndarray = array("stream", unit="rad", doc="phase put on the stream")
+    coefficient: np.ndarray = array("coefficient", doc="weights of the steering vectors, [m, j] a satellite")
+
+
+@dataclass(frozen=True)
+class Couplings(Record):
+    """Mean E and variance V of the gain from each stream to each user, a block a satellite, noise = 1.
+
+    Block l is `[receiver, stream]` in C order; receivers and streams of one satellite are neighbours.
+    """
+
+    t_ns: int
+    sat: np.ndarray = array("beam", dtype="i4", doc="catalogue number")
+    receiver_size: np.ndarray = array("beam", dtype="i8", doc="users in view of the satellite")
+    stream_size: np.ndarray = array("beam", dtype="i8", doc="streams of the satellite")
+    receiver: np.ndarray = array("receiver", dtype="i4", doc="row of the user in view")
+    delay_s: np.ndarray = array("receiver", unit="s", doc="propagation delay to that user")
+    doppler_hz: np.ndarray = array("receiver", unit="Hz", doc="Doppler shift at that user")
+    stream: np.ndarray = array("stream", dtype="i4", doc="row of the user the stream is for")
+    mean_re: np.ndarray = array("coupling", doc="real part of the mean gain", source="Eq. (22)")
+    mean_im: np.ndarray = array("coupling", doc="imaginary part of the mean gain", source="Eq. (22)")
+    variance: np.ndarray = array("coupling", doc="variance of the gain", source="Eq. (22)")
+    spread_re: np.ndarray = array("coupling", doc="real part of the gain a unit of fading adds")
+    spread_im: np.ndarray = array("coupling", doc="imaginary part of the gain a unit of fading adds")
+
+
+@dataclass(frozen=True)
+class View(Record):
+    """What a clustering policy sees: couplings built from belief, and each candidate pair's geometry.
+
+    Pairs follow the streams of `couplings`: satellites by catalogue number, then users in order.
+    """
+
+    t_ns: int
+    csi_t_ns: int
+    user_count: int
+    couplings: Couplings
+    user: np.ndarray = array("pair", dtype="i4", doc="row of the user")
+    sat: np.ndarray = array("pair", dtype="i4", doc="catalogue number")
+    range_m: np.ndarray = array("pair", unit="m", doc="slant range")
+    elevation_rad: np.ndarray = array("pair", unit="rad", doc="elevation")
+    remaining_s: np.ndarray = array("pair", unit="s", doc="time until the satellite sets")
+    snr: np.ndarray = array("pair", doc="signal-to-noise ratio with all the power of that satellite alone")
+
+
+SERVED, NO_SATELLITE, NO_ROOM = 0, 1, 2
+USER_STATUS = {SERVED: "served", NO_SATELLITE: "no satellite in view", NO_ROOM: "no room under K_max"}
+
+
+@dataclass(frozen=True)
+class Clusters(Record):
+    """A decision: serving sets and powers, and all the memory the algorithm keeps for the next one."""
+
+    GROUP: ClassVar[str] = "clusters"
+    t_ns: int
+    csi_t_ns: int
+    user: np.ndarray = array("pair", dtype="i4", doc="row of the user")
+    sat: np.ndarray = array("pair", dtype="i4", doc="catalogue number of a serving satellite")
+    amplitude: np.ndarray = array(
+        "pair", doc="square root of the share of the satellite's power for this user", source="Eq. (22)"
+    )
+    status: np.ndarray = array(
+        "user", dtype="u1", doc="0 served, 1 no satellite in view, 2 no room under K_max"
+    )
+    challenger: np.ndarray = array("user", dtype="i4", doc="satellite waiting to take over; -1: none")
+    challenger_since_ns: np.ndarray = array(
+        "user", dtype="i8", unit="ns", doc="since when it has been better"
+    )
+    user_price: np.ndarray = array("user", doc="virtual uplink power, the dual price of the user's rate")
+    priced_sat: np.ndarray = array("priced", dtype="i4", doc="catalogue number of a priced satellite")
+    sat_price: np.ndarray = array("priced", doc="dual price of the satellite's power")
+
+
+SOLVER_STATUS = {0: "optimal", 1: "fallback", 2: "inaccurate", 3: "nobody served", 4: "uniform"}
+
+
+@dataclass(frozen=True)
+class Solver(Record):
+    """How a decision was found: status, effort, and the certificate of its quality."""
+
+    GROUP: ClassVar[str] = "solver"
+    t_ns: int
+    status: np.ndarray = array(
+        dtype="u1", doc="0 optimal, 1 conic fallback used, 2 inaccurate, 3 nobody served, 4 uniform powers"
+    )
+    iterations: np.ndarray = array(dtype="i4", doc="iterations of the power allocation")
+    min_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="least rate of a served user, as the node believes")
+    upper_rate: np.ndarray = array(
+        unit="bit s-1 Hz-1", doc="certified bound on it for the chosen serving sets"
+    )
+    bound_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="certified bound on it without the limit K_max")
+
+
+ACCESS, SOFT, HARD, DROP = 0, 1, 2, 3
+HANDOVER_KIND = {ACCESS: "access", SOFT: "soft", HARD: "hard", DROP: "drop"}
+
+
+@dataclass(frozen=True)
+class Handovers(Record):
+    """Changes of serving sets that took effect during one epoch, one event a user and decision."""
+
+    GROUP: ClassVar[str] = "handovers"
+    t_ns: int
+    event_t_ns: np.ndarray = array(
+        "event", dtype="i8", unit="ns", doc="when the decision arrived, since the start"
+    )
+    user: np.ndarray = array("event", dtype="i4", doc="row of the user")
+    kind: np.ndarray = array("event", dtype="u1", doc="0 first access, 1 soft, 2 hard, 3 drop")
+    joins: np.ndarray = array("event", dtype="i4", doc="satellites that joined the serving set")
+    leaves: np.ndarray = array("event", dtype="i4", doc="satellites that left it")
+    stays: np.ndarray = array("event", dtype="i4", doc="satellites that stayed in it")
+
+
+@dataclass(frozen=True)
+class Rates(Record):
+    """Time-weighted rates of one epoch, integrated over the decisions in force in it."""
+
+    GROUP: ClassVar[str] = "rates"
+    t_ns: int
+    hardening: np.ndarray = array(
+        "user", unit="bit s-1 Hz-1", doc="hardening (use-and-then-forget) bound", source="Eq. (22)"
+    )
+    ergodic: np.ndarray = array(
+        "user", unit="bit s-1 Hz-1", doc="ergodic rate of a receiver that tracks the gain"
+    )
+    serving: np.ndarray = array("user", dtype="i4", doc="satellites serving at the end of the epoch")
+    outage_s: np.ndarray = array(
+        "user", unit="s", doc="time in the epoch without any active serving satellite"
+    )
+    interruption_s: np.ndarray = array("user", unit="s", doc="the part of it due to a handover or an access")
+
+
+@dataclass(frozen=True)
+class Timing(Record):
+    """Wall time of each stage of one epoch; not part of the digest."""
+
+    GROUP: ClassVar[str] = "timing"
+    t_ns: int
+    csi_s: np.ndarray = array(unit="s", doc="geometry and CSI")
+    decide_s: np.ndarray = array(unit="s", doc="beams, couplings and clustering")
+    score_s: np.ndarray = array(unit="s", doc="scoring")
+    log_s: np.ndarray = array(unit="s", doc="writing the epoch before")
