@@ -150,7 +150,5 @@ def draw_gains(stats: ChannelStats, draws: int, rng: np.random.Generator) -> np.
     Returns [draw, pair] complex; the channel vector is this gain times the steering vector.
     """
     v = stats.beta / (stats.kappa + 1.0)
-    alpha = (rng.standard_normal((draws, v.size)) + 1j * rng.standard_normal((draws, v.size))) / math.sqrt(
-        2.0
-    )
+    alpha = (rng.standard_normal((draws, v.size)) + 1j * rng.standard_normal((draws, v.size))) / math.sqrt(2.0)
     return np.sqrt(stats.kappa * v) * np.exp(1j * stats.phase_rad) + np.sqrt(v) * alpha

@@ -58,9 +58,7 @@ def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
     first = np.searchsorted(stats.sat, beams.sat, side="left")
     last = np.searchsorted(stats.sat, beams.sat, side="right")
     receiver_size = last - first
-    rows = np.concatenate(
-        [np.arange(a, b) for a, b in zip(first, last, strict=True)] or [np.empty(0, np.int64)]
-    )
+    rows = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)] or [np.empty(0, np.int64)])
     v = stats.beta / (stats.kappa + 1.0)
     spread = np.sqrt(radio.power_to_noise * v)
     total = int(receiver_size @ beams.stream_size)
@@ -203,9 +201,7 @@ def cohere(c: Couplings, coherence: Coherence) -> Couplings:
 
 
 @njit(cache=True, nogil=True)
-def _cohere(
-    receiver_size, stream_size, receiver, stream, mean_re, mean_im, variance, coherent_share, powers_add
-):
+def _cohere(receiver_size, stream_size, receiver, stream, mean_re, mean_im, variance, coherent_share, powers_add):
     root = math.sqrt(coherent_share)
     e, r0, s0 = 0, 0, 0
     for l in range(stream_size.size):
@@ -282,9 +278,7 @@ def hardening_sinr(
 
 
 @njit(cache=True, nogil=True)
-def _hardening(
-    receiver_size, stream_size, receiver, stream, mean_re, mean_im, variance, amplitude, users, slow, gamma
-):
+def _hardening(receiver_size, stream_size, receiver, stream, mean_re, mean_im, variance, amplitude, users, slow, gamma):
     finite = gamma.size > 0
     count = stream_size.size
     sum_re, sum_im = np.zeros((users, users)), np.zeros((users, users))
@@ -500,3 +494,23 @@ def _ergodic(
 def spectral_efficiency(sinr: np.ndarray) -> np.ndarray:
     """`log2(1 + SINR)` (bit/s/Hz)."""
     return np.log2(1.0 + sinr)
+
+
+def dense(c: Couplings, users: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Couplings as dense arrays: mean [user, stream, sat] complex, variance likewise, may serve [user, sat].
+
+    For tests, small problems and the `finite` coherence model; large ones stay in blocks.
+    """
+    mean = np.zeros((users, users, c.sat.size), dtype=complex)
+    variance = np.zeros((users, users, c.sat.size))
+    allowed = np.zeros((users, c.sat.size), dtype=bool)
+    block, r0, s0 = 0, 0, 0
+    for l, (m, n) in enumerate(zip(c.receiver_size.tolist(), c.stream_size.tolist(), strict=True)):
+        receiver, stream = c.receiver[r0 : r0 + m], c.stream[s0 : s0 + n]
+        part = slice(block, block + m * n)
+        where = np.ix_(receiver, stream, [l])
+        mean[where] = (c.mean_re[part] + 1j * c.mean_im[part]).reshape(m, n, 1)
+        variance[where] = c.variance[part].reshape(m, n, 1)
+        allowed[stream, l] = True
+        block, r0, s0 = block + m * n, r0 + m, s0 + n
+    return mean, variance, allowed

@@ -30,9 +30,7 @@ class Field:
     logged: bool
 
 
-def array(
-    *axes: str, dtype: str = "f8", unit: str = "1", doc: str = "", source: str = "", logged: bool = True
-) -> Any:
+def array(*axes: str, dtype: str = "f8", unit: str = "1", doc: str = "", source: str = "", logged: bool = True) -> Any:
     """Declare an array field of a record: its axes, dtype, unit, meaning and source equation."""
     return dataclasses.field(metadata={"array": Field(axes, dtype, unit, doc, source, logged)})
 
@@ -150,9 +148,7 @@ class Geometry(Record):
     range_m: np.ndarray = array("pair", unit="m", doc="slant range")
     elevation_rad: np.ndarray = array("pair", unit="rad", doc="elevation of the satellite at the user")
     azimuth_rad: np.ndarray = array("pair", unit="rad", doc="azimuth at the user, from north to east")
-    range_rate_m_s: np.ndarray = array(
-        "pair", unit="m s-1", doc="rate of the slant range; positive: receding"
-    )
+    range_rate_m_s: np.ndarray = array("pair", unit="m s-1", doc="rate of the slant range; positive: receding")
     cosines: np.ndarray = array(
         "pair",
         "cosine",
@@ -184,9 +180,7 @@ class Csi(ChannelStats):
 
     GROUP: ClassVar[str] = "csi"
     candidate: np.ndarray = array("pair", dtype="u1", doc="1: the satellite may serve this user")
-    remaining_s: np.ndarray = array(
-        "pair", unit="s", doc="time until the satellite sets below the user's mask"
-    )
+    remaining_s: np.ndarray = array("pair", unit="s", doc="time until the satellite sets below the user's mask")
 
 
 @dataclass(frozen=True)
@@ -231,21 +225,25 @@ class Couplings(Record):
 
 @dataclass(frozen=True)
 class View(Record):
-    """What a clustering policy sees: couplings built from belief, and each candidate pair's geometry.
+    """What a clustering policy sees: couplings built from belief, and the geometry of each candidate pair.
 
-    Pairs follow the streams of `couplings`: satellites by catalogue number, then users in order.
+    Pairs are the streams of `couplings`: satellites by catalogue number, then users in order.
+    cross_terms : how cross terms add (see `rates.Coherence`); gamma : [user, stream, sat, sat] their
+    correlation under `finite`, else None.
     """
 
     t_ns: int
     csi_t_ns: int
     user_count: int
     couplings: Couplings
+    cross_terms: str
+    gamma: np.ndarray | None
     user: np.ndarray = array("pair", dtype="i4", doc="row of the user")
     sat: np.ndarray = array("pair", dtype="i4", doc="catalogue number")
+    useful: np.ndarray = array("pair", doc="amplitude of the useful gain the allocation counts on")
     range_m: np.ndarray = array("pair", unit="m", doc="slant range")
     elevation_rad: np.ndarray = array("pair", unit="rad", doc="elevation")
     remaining_s: np.ndarray = array("pair", unit="s", doc="time until the satellite sets")
-    snr: np.ndarray = array("pair", doc="signal-to-noise ratio with all the power of that satellite alone")
 
 
 SERVED, NO_SATELLITE, NO_ROOM = 0, 1, 2
@@ -259,18 +257,15 @@ class Clusters(Record):
     GROUP: ClassVar[str] = "clusters"
     t_ns: int
     csi_t_ns: int
+    effective_t_ns: int
     user: np.ndarray = array("pair", dtype="i4", doc="row of the user")
     sat: np.ndarray = array("pair", dtype="i4", doc="catalogue number of a serving satellite")
     amplitude: np.ndarray = array(
         "pair", doc="square root of the share of the satellite's power for this user", source="Eq. (22)"
     )
-    status: np.ndarray = array(
-        "user", dtype="u1", doc="0 served, 1 no satellite in view, 2 no room under K_max"
-    )
+    status: np.ndarray = array("user", dtype="u1", doc="0 served, 1 no satellite in view, 2 no room under K_max")
     challenger: np.ndarray = array("user", dtype="i4", doc="satellite waiting to take over; -1: none")
-    challenger_since_ns: np.ndarray = array(
-        "user", dtype="i8", unit="ns", doc="since when it has been better"
-    )
+    challenger_since_ns: np.ndarray = array("user", dtype="i8", unit="ns", doc="since when it has been better")
     user_price: np.ndarray = array("user", doc="virtual uplink power, the dual price of the user's rate")
     priced_sat: np.ndarray = array("priced", dtype="i4", doc="catalogue number of a priced satellite")
     sat_price: np.ndarray = array("priced", doc="dual price of the satellite's power")
@@ -290,9 +285,7 @@ class Solver(Record):
     )
     iterations: np.ndarray = array(dtype="i4", doc="iterations of the power allocation")
     min_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="least rate of a served user, as the node believes")
-    upper_rate: np.ndarray = array(
-        unit="bit s-1 Hz-1", doc="certified bound on it for the chosen serving sets"
-    )
+    upper_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="certified bound on it for the chosen serving sets")
     bound_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="certified bound on it without the limit K_max")
 
 
@@ -306,9 +299,7 @@ class Handovers(Record):
 
     GROUP: ClassVar[str] = "handovers"
     t_ns: int
-    event_t_ns: np.ndarray = array(
-        "event", dtype="i8", unit="ns", doc="when the decision arrived, since the start"
-    )
+    event_t_ns: np.ndarray = array("event", dtype="i8", unit="ns", doc="when the decision arrived, since the start")
     user: np.ndarray = array("event", dtype="i4", doc="row of the user")
     kind: np.ndarray = array("event", dtype="u1", doc="0 first access, 1 soft, 2 hard, 3 drop")
     joins: np.ndarray = array("event", dtype="i4", doc="satellites that joined the serving set")
@@ -325,13 +316,9 @@ class Rates(Record):
     hardening: np.ndarray = array(
         "user", unit="bit s-1 Hz-1", doc="hardening (use-and-then-forget) bound", source="Eq. (22)"
     )
-    ergodic: np.ndarray = array(
-        "user", unit="bit s-1 Hz-1", doc="ergodic rate of a receiver that tracks the gain"
-    )
+    ergodic: np.ndarray = array("user", unit="bit s-1 Hz-1", doc="ergodic rate of a receiver that tracks the gain")
     serving: np.ndarray = array("user", dtype="i4", doc="satellites serving at the end of the epoch")
-    outage_s: np.ndarray = array(
-        "user", unit="s", doc="time in the epoch without any active serving satellite"
-    )
+    outage_s: np.ndarray = array("user", unit="s", doc="time in the epoch without any active serving satellite")
     interruption_s: np.ndarray = array("user", unit="s", doc="the part of it due to a handover or an access")
 
 

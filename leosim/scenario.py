@@ -48,7 +48,7 @@ def shipped(kind: Literal["scenarios", "tle"]) -> Path:
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, bool) or isinstance(value, str):
+    if isinstance(value, bool | str):
         raise ValueError("a number, without quotes")
     return value
 
@@ -116,13 +116,9 @@ class TimeTable(Table):
 class ElementsTable(Table):
     """Which satellites fly."""
 
-    file: str | list[str] = Field(
-        description="one or several files of elements: TLE, 3LE or OMM (JSON, CSV, XML)"
-    )
+    file: str | list[str] = Field(description="one or several files of elements: TLE, 3LE or OMM (JSON, CSV, XML)")
     include: list[str] = Field([], description='patterns of names, such as "STARLINK*"; empty: all')
-    altitude_km: tuple[NonNegative, NonNegative] | None = Field(
-        None, description="lowest and highest mean height (km)"
-    )
+    altitude_km: tuple[NonNegative, NonNegative] | None = Field(None, description="lowest and highest mean height (km)")
     max_age_days: Positive = Field(30.0, description="elements older than this at the start are quarantined")
     propagation: Literal["knots", "exact"] = Field(
         "knots", description="knots: cubic Hermite between knots (within 1 m); exact: SGP4 at each epoch"
@@ -138,30 +134,22 @@ class ElementsTable(Table):
 class UsersTable(Table):
     """Who is on the ground."""
 
-    kind: Literal["circle", "sites", "grid"] = Field(
-        "circle", description="circle, sites (a CSV file) or grid"
-    )
+    kind: Literal["circle", "sites", "grid"] = Field("circle", description="circle, sites (a CSV file) or grid")
     mask_deg: Elevation = Field(25.0, description="lowest elevation of a serving satellite (degrees)")
     centre_deg: tuple[Latitude, Longitude] | None = Field(None, description="circle: latitude and longitude")
     radius_km: Positive | None = Field(None, description="circle: radius (km)")
     count: int | None = Field(None, ge=1, le=100_000, description="circle: number of users")
-    file: str | None = Field(
-        None, description="sites: CSV with name, lat_deg, lon_deg and, if wished, alt_m, mask_deg"
-    )
-    lat_deg: tuple[Latitude, Latitude] | None = Field(
-        None, description="grid: southern and northern latitude"
-    )
-    lon_deg: tuple[Longitude, Longitude] | None = Field(
-        None, description="grid: western and eastern longitude"
-    )
-    shape: tuple[int, int] | None = Field(None, description="grid: number of rows and columns")
+    file: str | None = Field(None, description="sites: CSV with name, lat_deg, lon_deg and, if wished, alt_m, mask_deg")
+    lat_deg: tuple[Latitude, Latitude] | None = Field(None, description="grid: southern and northern latitude")
+    lon_deg: tuple[Longitude, Longitude] | None = Field(None, description="grid: western and eastern longitude")
+    step_deg: tuple[Positive, Positive] | None = Field(None, description="grid: steps of latitude and longitude")
 
     @model_validator(mode="after")
     def _complete(self) -> UsersTable:
         needs = {
             "circle": ("centre_deg", "radius_km", "count"),
             "sites": ("file",),
-            "grid": ("lat_deg", "lon_deg", "shape"),
+            "grid": ("lat_deg", "lon_deg", "step_deg"),
         }
         for kind, keys in needs.items():
             for key in keys:
@@ -178,12 +166,8 @@ class CoherenceTable(Table):
     cross_terms: Literal["ideal", "finite", "averaged", "noncoherent"] = Field(
         "averaged", description="how interference of several satellites adds up over a codeword"
     )
-    slow_deg: Annotated[float, Field(ge=0, le=180)] = Field(
-        0.0, description="rms phase error tracked by pilots"
-    )
-    fast_deg: Annotated[float, Field(ge=0, le=180)] = Field(
-        0.0, description="rms phase error within a codeword"
-    )
+    slow_deg: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="rms phase error tracked by pilots")
+    fast_deg: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="rms phase error within a codeword")
     codeword_s: Positive = Field(1e-3, description='duration of a codeword, for cross_terms = "finite" (s)')
 
 
@@ -193,30 +177,20 @@ class CommunicationTable(Table):
     carrier_hz: Positive = Field(5e9, description="carrier frequency (Hz)")
     bandwidth_hz: Positive = Field(20e6, description="bandwidth (Hz)")
     power_dbm: Number = Field(50.0, description="power of a satellite (dBm)")
-    noise_figure_db: NonNegative | None = Field(
-        None, description="noise figure of a user over 290 K (dB); default 7"
-    )
-    noise_dbm: Number | None = Field(
-        None, description="noise power of a user, instead of a noise figure (dBm)"
-    )
+    noise_figure_db: NonNegative | None = Field(None, description="noise figure of a user over 290 K (dB); default 7")
+    noise_dbm: Number | None = Field(None, description="noise power of a user, instead of a noise figure (dBm)")
     array: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         (16, 16), description="rows (along track) and columns (across) of a satellite's half-wavelength array"
     )
-    element: Literal["cosine", "isotropic"] = Field(
-        "cosine", description="pattern of an element: pi cos(theta) or 1"
-    )
+    element: Literal["cosine", "isotropic"] = Field("cosine", description="pattern of an element: pi cos(theta) or 1")
     satellite_gain_db: Number = Field(0.0, description="constant gain besides element and array (dB)")
     user_gain_db: Number = Field(0.0, description="antenna gain of a user (dB)")
     zenith_absorption_db: NonNegative = Field(0.04, description="gas absorption at zenith (dB)")
     channel: Literal["tr38811", "rician"] = Field("tr38811", description="3GPP TR 38.811 suburban, or Rician")
-    k_factor_db: tuple[Number, Number] = Field(
-        (15.0, 20.0), description="rician: limits of the uniform K-factor (dB)"
-    )
+    k_factor_db: tuple[Number, Number] = Field((15.0, 20.0), description="rician: limits of the uniform K-factor (dB)")
     period_s: Positive = Field(1.0, description="time between two decisions (s)")
     csi_delay_s: NonNegative = Field(0.12, description="delay of the CSI on its way to the central node (s)")
-    decision_delay_s: NonNegative = Field(
-        0.12, description="delay of a decision on its way to the satellites (s)"
-    )
+    decision_delay_s: NonNegative = Field(0.12, description="delay of a decision on its way to the satellites (s)")
     compute_s: NonNegative = Field(0.05, description="declared compute time of a decision (s)")
     ergodic_draws: int = Field(32, ge=1, le=100_000, description="fading draws of the ergodic rate, an epoch")
     coherence: CoherenceTable = Field(default_factory=CoherenceTable)
@@ -381,9 +355,7 @@ def load_algorithm(folder: str, name: str, base: Path = Path(".")) -> ModuleType
         )
     for needed in ("Params", ALGORITHM_FOLDERS[folder]):
         if not hasattr(module, needed):
-            raise ScenarioError(
-                f"[{folder}] algorithm: {name!r} lacks `{needed}`, which this folder asks for"
-            )
+            raise ScenarioError(f"[{folder}] algorithm: {name!r} lacks `{needed}`, which this folder asks for")
     return module
 
 
@@ -449,9 +421,7 @@ def find_scenario(source: str | Path) -> Path:
 def _build(data: dict[str, Any], name: str, base: Path, label: str) -> Scenario:
     for reserved in ("name", "base"):
         if reserved in data:
-            raise ScenarioError(
-                f"{label}: {reserved}: unknown key{_nearest(reserved, Scenario.model_fields)}"
-            )
+            raise ScenarioError(f"{label}: {reserved}: unknown key{_nearest(reserved, Scenario.model_fields)}")
     try:
         scenario = Scenario.model_validate({**data, "name": name, "base": base})
     except ValidationError as error:
@@ -467,9 +437,7 @@ def _build(data: dict[str, Any], name: str, base: Path, label: str) -> Scenario:
 
 def _explain(error: Any, data: dict[str, Any]) -> str:
     """One pydantic error as one line: where, expected, got, how to mend it."""
-    location = [
-        part for part in error["loc"] if not (isinstance(part, str) and "[" in part) and part != "datetime"
-    ]
+    location = [part for part in error["loc"] if not (isinstance(part, str) and "[" in part) and part != "datetime"]
     keys = [part for part in location if isinstance(part, str)]
     where = f"[{'.'.join(keys[:-1])}] {keys[-1]}" if len(keys) > 1 else (keys[0] if keys else "scenario")
     where += "".join(f", item {part + 1}" for part in location if isinstance(part, int))
@@ -507,9 +475,7 @@ def _shown(value: Any) -> str:
 def _table(keys: list[str]) -> type[BaseModel] | None:
     table: Any = Scenario
     for key in keys:
-        field = (
-            table.model_fields.get(key) if isinstance(table, type) and issubclass(table, BaseModel) else None
-        )
+        field = table.model_fields.get(key) if isinstance(table, type) and issubclass(table, BaseModel) else None
         if field is None:
             return None
         table = field.annotation

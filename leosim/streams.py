@@ -66,9 +66,7 @@ def _normals(seed: int, purpose: int, user: np.ndarray, sat: np.ndarray, index: 
     return out
 
 
-def pair_uniforms(
-    seed: int, purpose: str, user: np.ndarray, sat: np.ndarray, index: np.ndarray
-) -> np.ndarray:
+def pair_uniforms(seed: int, purpose: str, user: np.ndarray, sat: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Uniform draws on (0, 1), one a pair: [pair] each of user row, catalogue number and index."""
     return _uniforms(seed, purpose_key(purpose), user, sat, np.asarray(index, dtype=np.int64))
 

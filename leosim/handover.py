@@ -1,0 +1,138 @@
+"""Serving-set changes as handover events, and what they cost the users.
+
+A change is soft while a member stays in the set, hard when none does; a first satellite is an access,
+losing the last one a drop. A change of powers is none of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from leosim.records import ACCESS, DROP, HARD, SOFT, Handovers
+
+
+@dataclass(frozen=True)
+class Change:
+    """One user's change of serving set: who joins, who leaves, who stays (catalogue numbers, ascending)."""
+
+    user: int
+    joins: tuple[int, ...]
+    leaves: tuple[int, ...]
+    stays: tuple[int, ...]
+
+    @property
+    def kind(self) -> int:
+        """ACCESS, SOFT, HARD or DROP."""
+        if self.stays:
+            return SOFT
+        if self.joins and self.leaves:
+            return HARD
+        return ACCESS if self.joins else DROP
+
+
+def serving_sets(user: np.ndarray, sat: np.ndarray, users: int) -> list[frozenset[int]]:
+    """The serving set of each user from pairs: a list of sets of catalogue numbers."""
+    sets: list[set[int]] = [set() for _ in range(users)]
+    for u, s in zip(user.tolist(), sat.tolist(), strict=True):
+        sets[u].add(s)
+    return [frozenset(s) for s in sets]
+
+
+def changes(before: list[frozenset[int]], after: list[frozenset[int]]) -> list[Change]:
+    """The users whose serving set changed, in order of users."""
+    return [
+        Change(u, tuple(sorted(new - old)), tuple(sorted(old - new)), tuple(sorted(new & old)))
+        for u, (old, new) in enumerate(zip(before, after, strict=True))
+        if old != new
+    ]
+
+
+def events(t_ns: int, happened: list[tuple[int, Change]]) -> Handovers:
+    """The record of one epoch's changes; `happened` holds (time of arrival, change)."""
+    return Handovers(
+        t_ns=t_ns,
+        event_t_ns=[t for t, _ in happened],
+        user=[c.user for _, c in happened],
+        kind=[c.kind for _, c in happened],
+        joins=[len(c.joins) for _, c in happened],
+        leaves=[len(c.leaves) for _, c in happened],
+        stays=[len(c.stays) for _, c in happened],
+    )
+
+
+def stays(effective_ns: np.ndarray, sets: list[list[frozenset[int]]], end_ns: int) -> pd.DataFrame:
+    """Each satellite's unbroken stay in a user's serving set.
+
+    effective_ns : [decision] when each decision took effect; sets : serving sets of each decision
+    Returns columns user, sat, start_s, end_s, begun (False: it was there from the start), ended (False:
+    still serving at the end), ordered by user, start, catalogue number.
+    """
+    rows: list[tuple[int, int, int, int, bool, bool]] = []
+    open_since: dict[tuple[int, int], int] = {}
+    for d, (t, decision) in enumerate(zip(effective_ns.tolist(), sets, strict=True)):
+        now = {(u, s) for u, members in enumerate(decision) for s in members}
+        for pair in sorted(open_since.keys() - now):
+            start = open_since.pop(pair)
+            rows.append((*pair, start, t, start > effective_ns[0], True))
+        for pair in now - open_since.keys():
+            open_since[pair] = t if d else int(effective_ns[0])
+    for pair in sorted(open_since):
+        start = open_since[pair]
+        rows.append((*pair, start, end_ns, start > effective_ns[0], False))
+    table = pd.DataFrame(rows, columns=["user", "sat", "start_ns", "end_ns", "begun", "ended"])
+    table = table.sort_values(["user", "start_ns", "sat"], ignore_index=True)
+    table.insert(2, "start_s", table.pop("start_ns") / 1e9)
+    table.insert(3, "end_s", table.pop("end_ns") / 1e9)
+    return table
+
+
+def metrics(
+    effective_ns: np.ndarray,
+    sets: list[list[frozenset[int]]],
+    users: int,
+    start_ns: int,
+    end_ns: int,
+    ping_pong_window_s: float,
+) -> pd.DataFrame:
+    """Handover metrics of each user over a run.
+
+    effective_ns : [decision] when each decision took effect, since the start of the run (ns)
+    sets : serving sets of each decision, a list over users
+    Returns a row a user: minutes; joins, leaves; soft, hard, access, drop (events); ping_pongs
+    (a satellite that rejoins within the window); stay_s (mean length of stays seen from begin to end, NaN
+    when there is none); jaccard (mean over consecutive decisions of |A and B| / |A or B|, 1 when both are
+    empty). Changes before `start_ns` do not count: the first decision is where a run begins.
+    """
+    count = {name: np.zeros(users, dtype=int) for name in ("joins", "leaves", "access", "soft", "hard", "drop")}
+    names = {ACCESS: "access", SOFT: "soft", HARD: "hard", DROP: "drop"}
+    overlap, pairs = np.zeros(users), 0
+    for t, before, after in zip(effective_ns[1:].tolist(), sets, sets[1:], strict=False):
+        if t >= end_ns:
+            break
+        pairs += 1
+        for u, (old, new) in enumerate(zip(before, after, strict=True)):
+            union = len(old | new)
+            overlap[u] += len(old & new) / union if union else 1.0
+        for change in changes(before, after):
+            count["joins"][change.user] += len(change.joins)
+            count["leaves"][change.user] += len(change.leaves)
+            count[names[change.kind]][change.user] += 1
+    table = stays(effective_ns, sets, end_ns)
+    whole = table[table.begun & table.ended]
+    table = table.assign(
+        away_s=table.start_s - table.groupby(["user", "sat"])["end_s"].shift(1),
+    )
+    back = table[table.away_s <= ping_pong_window_s]
+    return pd.DataFrame(
+        {
+            "user": np.arange(users),
+            "minutes": np.full(users, (end_ns - start_ns) / 60e9),
+            **count,
+            "ping_pongs": back.groupby("user").size().reindex(range(users), fill_value=0).to_numpy(),
+            "stay_s": (whole.end_s - whole.start_s).groupby(whole.user).mean().reindex(range(users)).to_numpy(),
+            "jaccard": overlap / pairs if pairs else np.ones(users),
+        }
+    )

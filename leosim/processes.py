@@ -1,0 +1,266 @@
+"""Every SimPy process of a run: wait, call a pure function, send, log.
+
+The first CSI and the first decision are in force at t = 0 without delay: the system is running when the
+run begins.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import simpy
+
+from leosim import handover as handovers
+from leosim import rates, scoring
+from leosim.engine import Backhaul, Past, Stage, nominal, take, ticks, until
+from leosim.rates import Coherence
+from leosim.records import HARD, Beams, Clusters, Csi, Geometry, Handovers, Rates, Record, Solver, Timing, View
+from leosim.scoring import State, Timeline
+from leosim.units import s_to_ns
+from leosim.world import World
+
+Process = Generator[simpy.Event, Any, None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Timing (ns) and algorithms of the communication service."""
+
+    epochs: int
+    step_ns: int
+    period_ns: int
+    csi_delay_ns: int
+    decision_delay_ns: int
+    compute_ns: int
+    acquisition_ns: int
+    interruption_ns: int
+    access_slots: int
+    candidates: int
+    ergodic_draws: int
+    coherence: Coherence
+    beamforming: tuple[ModuleType, Any]
+    clustering: tuple[ModuleType, Any]
+
+    @property
+    def end_ns(self) -> int:
+        """End of the run."""
+        return self.epochs * self.step_ns
+
+    @property
+    def horizon_s(self) -> float:
+        """Longest time from a CSI to the end of the decision made from it (s)."""
+        return (self.csi_delay_ns + self.step_ns + self.compute_ns + self.decision_delay_ns + self.period_ns) / 1e9
+
+
+@dataclass
+class Run:
+    """What the processes of one run share: the world, the links, the timeline, the rows of the epoch."""
+
+    env: simpy.Environment
+    world: World
+    settings: Settings
+    past: Past
+    log: Callable[[int, list[Record]], None]
+    observe: Callable[[int], tuple[Geometry, Csi]]
+    timeline: Timeline = field(default_factory=Timeline)
+    rows: list[Record] = field(default_factory=list)
+    happened: list[tuple[int, handovers.Change]] = field(default_factory=list)
+    beams: dict[int, Beams] = field(default_factory=dict)
+    wall: dict[str, float] = field(default_factory=lambda: {"csi": 0.0, "decide": 0.0, "score": 0.0, "log": 0.0})
+
+    def __post_init__(self) -> None:
+        self.csi_link = Backhaul(self.env, Stage.DELIVERY)
+        self.decision_link = Backhaul(self.env, Stage.HANDOVER)
+        self.slots: dict[int, simpy.Resource] = {}
+
+    @property
+    def users(self) -> int:
+        """Number of users."""
+        return int(self.world.users.name.size)
+
+    def beams_of(self, csi: Csi) -> Beams:
+        """Beams made from a CSI, kept while a decision that uses them may be in force."""
+        if csi.t_ns not in self.beams:
+            module, params = self.settings.beamforming
+            self.beams[csi.t_ns] = module.beams(csi, params, self.world.radio)
+        return self.beams[csi.t_ns]
+
+
+def csi(run: Run) -> Process:
+    """Each step: geometry and statistical CSI, sent to the central node."""
+    s = run.settings
+    for k, tick in ticks(run.env, s.step_ns, Stage.CSI, s.end_ns):
+        yield tick
+        begun = time.perf_counter()
+        visible, report = take(run.past, (Geometry, Csi), k, lambda k=k: run.observe(k * s.step_ns))  # type: ignore[misc]
+        run.rows += [visible, report]
+        run.csi_link.send(report, nominal(run.env, Stage.CSI), s.csi_delay_ns if k else 0)
+        run.wall["csi"] += time.perf_counter() - begun
+
+
+def central_node(run: Run) -> Process:
+    """Each period: serving sets and powers from the latest CSI, sent to the satellites."""
+    s, previous, made = run.settings, None, 0
+    for k, tick in ticks(run.env, s.period_ns, Stage.CENTRAL_NODE, s.end_ns):
+        yield tick
+        begun, t_ns, report = time.perf_counter(), nominal(run.env, Stage.CENTRAL_NODE), run.csi_link.latest
+        delays = (s.compute_ns, s.decision_delay_ns) if k else (0, 0)
+        clusters, solver = take(
+            run.past,
+            (Clusters, Solver),
+            made,
+            lambda r=report, t=t_ns, p=previous, d=sum(delays): decide(run, r, t, p, d),  # type: ignore[misc]
+        )
+        run.beams_of(report)
+        run.rows += [clusters, solver]
+        previous, made = clusters, made + 1
+        run.wall["decide"] += time.perf_counter() - begun
+        yield run.env.timeout(delays[0])
+        run.decision_link.send(clusters, nominal(run.env, Stage.CENTRAL_NODE), delays[1])
+
+
+def decide(run: Run, report: Csi, t_ns: int, previous: Clusters | None, delay_ns: int) -> tuple[Clusters, Solver]:
+    """One decision of the central node, from what it believes."""
+    s = run.settings
+    module, params = s.clustering
+    seen = view(report, run.beams_of(report), t_ns, run.users, run.world, s.coherence)
+    clusters, solver = module.cluster(seen, previous, params)
+    return clusters.replace(effective_t_ns=t_ns + delay_ns), solver
+
+
+def view(report: Csi, beams: Beams, t_ns: int, users: int, world: World, coherence: Coherence) -> View:
+    """What a clustering policy sees of a CSI: couplings under the coherence model, and the candidate pairs."""
+    believed = rates.cohere(rates.couplings(report, beams, world.radio), coherence)
+    finite = coherence.cross_terms == "finite"
+    serves = report.candidate.astype(bool)
+    return View(
+        t_ns=t_ns,
+        csi_t_ns=report.t_ns,
+        user_count=users,
+        couplings=believed,
+        cross_terms=coherence.cross_terms,
+        gamma=rates.cross_correlation(believed, users, coherence) if finite else None,
+        user=report.user[serves],
+        sat=report.sat[serves],
+        useful=rates.useful_amplitude(believed) * np.exp(-0.5 * coherence.slow_rad**2),
+        range_m=report.range_m[serves],
+        elevation_rad=report.elevation_rad[serves],
+        remaining_s=report.remaining_s[serves],
+    )
+
+
+def handover(run: Run) -> Process:
+    """Each decision that arrives: what changes for whom, and the acquisitions it takes."""
+    s = run.settings
+    sets = [frozenset[int]() for _ in range(run.users)]
+    pending: dict[tuple[int, int], simpy.Process] = {}
+    interrupted: dict[int, int] = {}
+    while True:
+        decision: Clusters = yield run.decision_link.arrivals.get()
+        now = nominal(run.env, Stage.HANDOVER)
+        before, sets = sets, handovers.serving_sets(decision.user, decision.sat, run.users)
+        changed = handovers.changes(before, sets) if run.timeline.states else []
+        run.happened += [(now, change) for change in changed]
+        for user, sat in [pair for pair in pending if pair[1] not in sets[pair[0]]]:
+            pending.pop((user, sat)).interrupt("superseded")
+        for change in changed:
+            if change.kind == HARD and s.interruption_ns:
+                interrupted[change.user] = now + s.interruption_ns
+                run.env.process(resume(run, pending, interrupted, change.user))
+            for sat in change.joins if s.acquisition_ns else ():
+                pending[change.user, sat] = run.env.process(acquire(run, pending, interrupted, change.user, sat))
+        switch(run, decision, pending, interrupted, now)
+
+
+def switch(
+    run: Run, decision: Clusters, pending: dict[tuple[int, int], Any], interrupted: dict[int, int], now: int
+) -> None:
+    """Put a decision in force but for the pairs still being acquired and the users interrupted."""
+    active = np.array(
+        [
+            (u, s) not in pending and interrupted.get(u, now) <= now
+            for u, s in zip(decision.user.tolist(), decision.sat.tolist(), strict=True)
+        ],
+        dtype=bool,
+    )
+    run.timeline.set(now, State(decision, active))
+
+
+def acquire(run: Run, pending: dict[tuple[int, int], Any], interrupted: dict[int, int], user: int, sat: int) -> Process:
+    """A joining satellite: wait for one of its access slots, hold it while acquiring, then serve."""
+    slots = run.slots.setdefault(sat, simpy.Resource(run.env, capacity=run.settings.access_slots))
+    try:
+        with slots.request() as slot:
+            yield slot
+            yield run.env.timeout(run.settings.acquisition_ns)
+    except simpy.Interrupt:
+        return
+    pending.pop((user, sat))
+    switch(run, run.timeline.states[-1].decision, pending, interrupted, nominal(run.env, Stage.HANDOVER))
+
+
+def resume(run: Run, pending: dict[tuple[int, int], Any], interrupted: dict[int, int], user: int) -> Process:
+    """The end of a user's interruption, unless another hard change has moved it."""
+    end = interrupted[user]
+    yield until(run.env, end, Stage.HANDOVER)
+    if interrupted.get(user) == end:
+        del interrupted[user]
+        switch(run, run.timeline.states[-1].decision, pending, interrupted, end)
+
+
+def commit(run: Run) -> Process:
+    """At the end of each epoch: score it, and put its rows in the log."""
+    s = run.settings
+    for k in range(s.epochs):
+        yield until(run.env, (k + 1) * s.step_ns, Stage.COMMIT)
+        t_ns, begun = k * s.step_ns, time.perf_counter()
+        states = run.timeline.between(t_ns, t_ns + s.step_ns)
+        scored = take(run.past, (Rates,), k, lambda k=k, states=states: (score(run, k * s.step_ns, states),))  # type: ignore[misc]
+        run.wall["score"] += time.perf_counter() - begun
+        # What coincides with the end of the epoch belongs to the next one.
+        later = [r for r in run.rows if r.t_ns >= t_ns + s.step_ns]  # type: ignore[attr-defined]
+        rows = [r for r in run.rows if r.t_ns < t_ns + s.step_ns]  # type: ignore[attr-defined]
+        now, run.happened = (
+            [h for h in run.happened if h[0] < t_ns + s.step_ns],
+            [h for h in run.happened if h[0] >= t_ns + s.step_ns],
+        )
+        rows += [handovers.events(t_ns, now), *scored]
+        run.rows = later
+        run.timeline.forget(t_ns + s.step_ns)
+        used = {state.decision.csi_t_ns for state in run.timeline.states}
+        oldest = min(used, default=0)
+        run.beams = {t: b for t, b in run.beams.items() if t >= oldest}
+        begun, wall = time.perf_counter(), run.wall
+        rows.append(
+            Timing(
+                t_ns=t_ns, csi_s=wall["csi"], decide_s=wall["decide"], score_s=wall["score"], log_s=wall["log"]
+            )
+        )
+        run.log(k, rows)
+        run.wall = {"csi": 0.0, "decide": 0.0, "score": 0.0, "log": time.perf_counter() - begun}
+
+
+def score(run: Run, t_ns: int, states: list[tuple[int, State]]) -> Rates:
+    """The score of one epoch against the truth."""
+    s = run.settings
+    return scoring.score(
+        t_ns,
+        s.step_ns,
+        states,
+        run.users,
+        run.world.statistics,
+        lambda decision: run.beams[decision.csi_t_ns],
+        run.world.radio,
+        s.coherence,
+        s.ergodic_draws,
+    )
+
+
+PROCESSES = (csi, central_node, handover, commit)
+
+__all__ = ["PROCESSES", "Handovers", "Run", "Settings"]

@@ -1,0 +1,457 @@
+"""Wire a scenario to processes and a log: prepare, run, resume, and every record of one instant."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simpy
+from llvmlite import binding as llvm
+from threadpoolctl import threadpool_limits
+
+import leosim
+from leosim import elements, orbit, processes
+from leosim.elements import Constellation
+from leosim.engine import NoPast, Past
+from leosim.log import Log, LogError, LogWriter, open_log, resume_writer
+from leosim.processes import Run, Settings
+from leosim.records import (
+    Beams,
+    Catalogue,
+    Clusters,
+    Csi,
+    Geometry,
+    Handovers,
+    Quarantine,
+    Rates,
+    Record,
+    Solver,
+    Timing,
+    Users,
+    View,
+)
+from leosim.scenario import ALGORITHM_FOLDERS, Scenario, ScenarioError, algorithm_source, load_scenario
+from leosim.scoring import State
+from leosim.streams import generator
+from leosim.units import NS_PER_S, SECONDS_PER_DAY, s_to_ns
+from leosim.world import World
+
+LOGGED: tuple[type[Record], ...] = (Geometry, Csi, Clusters, Solver, Handovers, Rates, Timing)
+LIBRARIES = ("numpy", "scipy", "numba", "sgp4", "simpy", "h5py", "clarabel", "astropy-iers-data")
+
+
+class NothingVisibleError(ValueError):
+    """No satellite is ever in view of any user."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything known before t = 0."""
+
+    scenario: Scenario
+    constellation: Constellation
+    users: Users
+    prepass: orbit.Prepass
+    world: World
+    settings: Settings
+    start_utc_ns: int
+    quarantine: Quarantine
+    inputs_sha256: str
+
+    @property
+    def default_output(self) -> Path:
+        """Where a run of these inputs is written unless told otherwise."""
+        return Path("outputs") / f"{self.scenario.name}-{self.inputs_sha256[:8]}.h5"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: epochs done and in all, least rate of the last one, handovers so far."""
+
+    epoch: int
+    epochs: int
+    simulated_s: float
+    real_time_factor: float
+    min_rate: float
+    handovers: int
+    taken: bool
+
+
+def prepare(scenario: Scenario) -> Prepared:
+    """Read the elements, place the users, fly the pre-pass: all that can fail fails here, before t = 0.
+
+    Raises ScenarioError, elements.ElementsError or NothingVisibleError, each with one clear line.
+    """
+    table = scenario.elements
+    limits = None if table.altitude_km is None else (table.altitude_km[0], table.altitude_km[1])
+    constellation = elements.read_elements([scenario.path(f) for f in table.files], table.include, limits)
+    if scenario.time.start_utc is None:
+        start_utc_ns = constellation.median_epoch_ns // NS_PER_S * NS_PER_S
+    else:
+        start_utc_ns = round(scenario.time.start_utc.timestamp()) * NS_PER_S + (
+            scenario.time.start_utc.microsecond * 1000
+        )
+    users = place_users(scenario)
+    end_utc_ns = start_utc_ns + scenario.time.epochs * scenario.time.step_ns
+    try:
+        ephemeris = orbit.Ephemeris(
+            constellation, start_utc_ns, end_utc_ns, mode=table.propagation, knot_s=table.knot_s
+        )
+    except ValueError as error:
+        raise ScenarioError(f"[time] start: {error}") from None
+    prepass = orbit.prepass(ephemeris, users, max_age_days=table.max_age_days)
+    if not prepass.windows.sat.size:
+        raise NothingVisibleError(
+            f"no satellite is ever in view: {len(constellation)} satellites, {users.name.size} users, "
+            f"{scenario.time.duration_s:g} s, mask {scenario.users.mask_deg:g} degrees; lower mask_deg, "
+            "lengthen duration_s, or choose a constellation that covers the users"
+        )
+    world = World(
+        ephemeris=ephemeris.with_failures(prepass.fail_ns),
+        users=users,
+        windows=prepass.windows,
+        radio=scenario.communication.radio(scenario.seed),
+    )
+    return Prepared(
+        scenario=scenario,
+        constellation=constellation,
+        users=users,
+        prepass=prepass,
+        world=world,
+        settings=settings(scenario),
+        start_utc_ns=start_utc_ns,
+        quarantine=_quarantine(constellation, prepass),
+        inputs_sha256=_inputs_sha256(scenario, constellation, users),
+    )
+
+
+def place_users(scenario: Scenario) -> Users:
+    """The users of a scenario on the ground; raises ScenarioError for a bad sites file."""
+    table = scenario.users
+    try:
+        if table.kind == "circle" and table.centre_deg and table.radius_km and table.count:
+            rng = generator(scenario.seed, "users")
+            return orbit.users_circle(*table.centre_deg, table.radius_km, table.count, rng, table.mask_deg)
+        if table.kind == "sites" and table.file:
+            return orbit.users_from_sites(scenario.path(table.file))
+        if table.lat_deg and table.lon_deg and table.step_deg:
+            return orbit.users_grid(table.lat_deg, table.lon_deg, *table.step_deg, table.mask_deg)
+    except (ValueError, OSError) as error:
+        raise ScenarioError(f"[users] {error}") from None
+    raise ScenarioError(f"[users] kind: expected circle, sites or grid with their keys, got {table.kind!r}")
+
+
+def settings(scenario: Scenario) -> Settings:
+    """Timing and algorithms of the communication service, in nanoseconds."""
+    c, h = scenario.communication, scenario.handover
+    clustering = scenario.algorithm("clustering")
+    return Settings(
+        epochs=scenario.time.epochs,
+        step_ns=scenario.time.step_ns,
+        period_ns=s_to_ns(c.period_s),
+        csi_delay_ns=s_to_ns(c.csi_delay_s),
+        decision_delay_ns=s_to_ns(c.decision_delay_s),
+        compute_ns=s_to_ns(c.compute_s),
+        acquisition_ns=s_to_ns(h.acquisition_s),
+        interruption_ns=s_to_ns(h.interruption_s),
+        access_slots=h.access_slots,
+        candidates=getattr(clustering[1], "candidates", 40),
+        ergodic_draws=c.ergodic_draws,
+        coherence=c.coherence_model(),
+        beamforming=scenario.algorithm("beamforming"),
+        clustering=clustering,
+    )
+
+
+def run(
+    scenario: Scenario | str | Path,
+    output: str | Path | None = None,
+    seed: int | None = None,
+    workers: int = 1,
+    resume: bool = False,
+    force: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    prepared: Prepared | None = None,
+) -> Log:
+    """Run a scenario into a log; the same inputs again give the log that is already there.
+
+    scenario : a Scenario, a shipped name or a path; output : the log (default: `outputs/`, a name made
+    of the scenario's and a hash of all inputs); workers : threads that prepare epochs ahead, without
+    effect on the data; resume : go on with a log that was cut short; force : overwrite what is there.
+    Raises ScenarioError, ElementsError, NothingVisibleError before t = 0, LogError for an output that
+    cannot be written or resumed.
+    """
+    if not isinstance(scenario, Scenario):
+        scenario = load_scenario(scenario)
+    if seed is not None:
+        scenario = scenario.with_(seed=seed)
+    ready = prepared or prepare(scenario)
+    path = Path(output) if output is not None else ready.default_output
+    attributes = _attributes(ready)
+    if path.exists() and not force:
+        there = _existing(path, ready, resume)
+        if there is not None:
+            return there
+    path.parent.mkdir(parents=True, exist_ok=True)
+    resuming = resume and path.exists() and not force
+    with threadpool_limits(1):
+        if resuming:
+            with open_log(path) as past_log:
+                writer = resume_writer(path, LOGGED)
+                _fly(ready, writer, _Logged(past_log), workers, progress)
+        else:
+            statics = (_catalogue(ready), ready.users, ready.quarantine)
+            try:
+                writer = LogWriter(path, ready.start_utc_ns, LOGGED, statics, attributes)
+            except OSError as error:
+                raise LogError(f"{path}: cannot be written ({error.strerror or error})") from None
+            _fly(ready, writer, NoPast(), workers, progress)
+    return open_log(path)
+
+
+def _existing(path: Path, ready: Prepared, resume: bool) -> Log | None:
+    """The finished log of these very inputs, None when it is there to resume; LogError otherwise."""
+    try:
+        log = open_log(path)
+    except LogError:
+        if resume:
+            raise
+        raise LogError(f"{path}: there already, and not a log that can be read; use --force to overwrite it") from None
+    if log.attributes.get("inputs_sha256") != ready.inputs_sha256:
+        raise LogError(f"{path}: holds a run of other inputs; choose another -o, or --force to overwrite it")
+    if log.complete:
+        return log
+    log.close()
+    if not resume:
+        raise LogError(f"{path}: an unfinished run of these inputs; --resume goes on with it, --force starts again")
+    return None
+
+
+@dataclass(frozen=True)
+class _Logged(Past):
+    """The rows of an unfinished log, as the past of the run that resumes it."""
+
+    log: Log
+
+    def rows(self, record_type: type[Record]) -> int:
+        return len(self.log[record_type.GROUP])
+
+    def row(self, record_type: type[Record], k: int) -> Record:
+        return self.log[record_type.GROUP].row(k)
+
+
+def _fly(
+    ready: Prepared, writer: LogWriter, past: Past, workers: int, progress: Callable[[Progress], None] | None
+) -> None:
+    s, begun = ready.settings, time.perf_counter()
+    done = past.rows(Rates)
+    count = 0
+
+    def log(k: int, rows: list[Record]) -> None:
+        nonlocal count, begun
+        scored = next(r for r in rows if isinstance(r, Rates))
+        count += sum(int(r.user.size) for r in rows if isinstance(r, Handovers))
+        if k >= done:
+            for record in rows:
+                writer.append(record)
+            writer.commit()
+        if k == done - 1:
+            begun = time.perf_counter()
+        if progress is not None:
+            elapsed = max(time.perf_counter() - begun, 1e-9)
+            progress(
+                Progress(
+                    epoch=k + 1,
+                    epochs=s.epochs,
+                    simulated_s=(k + 1) * s.step_ns / NS_PER_S,
+                    real_time_factor=(k + 1 - done) * s.step_ns / NS_PER_S / elapsed if k >= done else 0.0,
+                    min_rate=float(scored.hardening.min()),
+                    handovers=count,
+                    taken=k < done,
+                )
+            )
+
+    try:
+        with _ahead(ready, workers, past.rows(Csi)) as observe:
+            env = simpy.Environment(initial_time=0)
+            this = Run(env, ready.world, s, past, log, observe)
+            for process in processes.PROCESSES:
+                env.process(process(this))
+            env.run(until=s.end_ns + len(processes.Stage) + 1)
+        writer.finish()
+    finally:
+        writer.close()
+
+
+@contextmanager
+def _ahead(ready: Prepared, workers: int, first: int) -> Iterator[Callable[[int], tuple[Geometry, Csi]]]:
+    """`observe`, with threads that work on the epochs to come: a pure map, placed by epoch."""
+    s = ready.settings
+    if workers <= 1:
+        yield lambda t_ns: observe(ready.world, s, t_ns)
+        return
+    with ThreadPoolExecutor(workers - 1) as pool:
+        futures: dict[int, Future[tuple[Geometry, Csi]]] = {}
+
+        def result(t_ns: int) -> tuple[Geometry, Csi]:
+            k = t_ns // s.step_ns
+            for i in range(k, min(k + 2 * workers, s.epochs)):
+                if i >= first and i not in futures:
+                    futures[i] = pool.submit(observe, ready.world, s, i * s.step_ns)
+            return futures.pop(k).result()
+
+        try:
+            yield result
+        finally:
+            for future in futures.values():
+                future.cancel()
+
+
+def observe(world: World, s: Settings, t_ns: int) -> tuple[Geometry, Csi]:
+    """Geometry and CSI of one instant."""
+    visible = world.visible(t_ns)
+    return visible, world.report(visible, s.candidates, s.horizon_s)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Every record of one instant, without delays: a look inside, for notebooks and tests."""
+
+    geometry: Geometry
+    csi: Csi
+    beams: Beams
+    view: View
+    clusters: Clusters
+    solver: Solver
+    rates: Rates
+
+
+def epoch(scenario: Scenario | str | Path, t_s: float = 0.0) -> Epoch:
+    """Every record of the instant t_s: a decision from the CSI of that instant, in force at once.
+
+    Raises what `prepare` raises, and ScenarioError for a time outside the run.
+    """
+    if not isinstance(scenario, Scenario):
+        scenario = load_scenario(scenario)
+    ready = prepare(scenario)
+    s, t_ns = ready.settings, s_to_ns(t_s)
+    if not 0 <= t_ns < s.end_ns:
+        raise ScenarioError(f"t_s: expected a time from 0 to below {s.end_ns / NS_PER_S:g} s, got {t_s:g}")
+    visible, csi = observe(ready.world, s, t_ns)
+    nothing: list[Any] = []
+    this = Run(simpy.Environment(), ready.world, s, NoPast(), lambda k, rows: nothing.append(k), lambda t: (visible, csi))
+    beams = this.beams_of(csi)
+    seen = processes.view(csi, beams, t_ns, this.users, ready.world, s.coherence)
+    clusters, solver = s.clustering[0].cluster(seen, None, s.clustering[1])
+    state = State(clusters, np.ones(clusters.user.size, dtype=bool))
+    scored = processes.score(this, t_ns, [(s.step_ns, state)])
+    return Epoch(visible, csi, beams, seen, clusters, solver, scored)
+
+
+# ---------------------------------------------------------------------------------------------
+# What the log says about itself
+
+
+def _catalogue(ready: Prepared) -> Catalogue:
+    c = ready.constellation
+    return Catalogue(
+        sat=c.sat,
+        name=c.name,
+        epoch_ns=c.epoch_ns,
+        inclination_rad=c.inclination_rad,
+        perigee_m=c.perigee_m,
+        apogee_m=c.apogee_m,
+        fail_ns=ready.prepass.fail_ns,
+    )
+
+
+def _quarantine(constellation: Constellation, prepass: orbit.Prepass) -> Quarantine:
+    """What the readers refused, then what the pre-pass did."""
+    read, flown = constellation.quarantine, prepass.quarantine
+    return Quarantine(
+        **{name: np.concatenate([getattr(read, name), getattr(flown, name)]) for name in Quarantine.array_fields()}
+    )
+
+
+def _inputs_sha256(scenario: Scenario, constellation: Constellation, users: Users) -> str:
+    """Hash of all that decides the data: scenario, elements, users, algorithms, version."""
+    data = scenario.as_dict()
+    data["elements"]["file"] = [source.sha256 for source in constellation.sources]
+    data["users"].pop("file", None)
+    data.pop("title", None)
+    h = hashlib.sha256(json.dumps(data, sort_keys=True).encode())
+    for values in (users.pos_ecef, users.mask_rad):
+        h.update(values.tobytes())
+    h.update("\n".join(users.name.tolist()).encode())
+    for folder in ALGORITHM_FOLDERS:
+        h.update(algorithm_source(scenario.algorithm(folder)[0])[1].encode())
+    h.update(leosim.__version__.encode())
+    return h.hexdigest()
+
+
+def _attributes(ready: Prepared) -> dict[str, str | int | float]:
+    scenario = ready.scenario
+    libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    age_days = (ready.start_utc_ns - ready.constellation.median_epoch_ns) / NS_PER_S / SECONDS_PER_DAY
+    attributes: dict[str, str | int | float] = {
+        "title": scenario.title or scenario.name,
+        "scenario_name": scenario.name,
+        "scenario": scenario.to_json(),
+        "seed": scenario.seed,
+        "inputs_sha256": ready.inputs_sha256,
+        "leosim_version": leosim.__version__,
+        "coherence": ready.settings.coherence.describe(),
+        "step_ns": ready.settings.step_ns,
+        "epochs": ready.settings.epochs,
+        "elements": json.dumps(
+            [
+                {
+                    "file": source.file,
+                    "format": source.format,
+                    "sha256": source.sha256,
+                    "median_epoch": datetime.fromtimestamp(source.median_ns / 1e9, UTC).isoformat(timespec="seconds"),
+                    "records": source.records,
+                }
+                for source in ready.constellation.sources
+            ]
+        ),
+        "element_age_days": age_days,
+        "libraries": json.dumps(libraries),
+        "python": platform.python_version(),
+        "cpu": f"{platform.machine()} {llvm.get_host_cpu_name()}",
+        "cpu_features": ",".join(sorted(k for k, on in llvm.get_host_cpu_features().items() if on)),
+        "commit": os.environ.get("LEOSIM_COMMIT", "") or _commit(),
+    }
+    for folder in ALGORITHM_FOLDERS:
+        text, sha = algorithm_source(scenario.algorithm(folder)[0])
+        attributes[f"{folder}_source"] = text
+        attributes[f"{folder}_sha256"] = sha
+    return attributes
+
+
+def _commit() -> str:
+    """The commit of the checkout leosim runs from, "" outside one."""
+    git = Path(leosim.__file__).parent.parent / ".git"
+    head = git / "HEAD"
+    if not head.is_file():
+        return ""
+    text = head.read_text().strip()
+    if not text.startswith("ref: "):
+        return text
+    ref = git / text.removeprefix("ref: ")
+    return ref.read_text().strip() if ref.is_file() else ""
+
+
+__all__ = ["Epoch", "NothingVisibleError", "Prepared", "Progress", "epoch", "prepare", "run"]

@@ -1,0 +1,135 @@
+"""From what a clustering policy sees to a power-allocation problem, and back to a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from leosim import allocation, rates
+from leosim.records import NO_SATELLITE, SERVED, SOLVER_STATUS, Clusters, Solver, View
+
+SOLVER_CODE = {name: code for code, name in SOLVER_STATUS.items()}
+
+
+def problem(view: View) -> tuple[allocation.Problem, np.ndarray]:
+    """The allocation problem of a view, and the view's pair behind each pair of the problem: [pair] int.
+
+    The problem counts satellites by their place in `view.couplings.sat` and orders pairs by user.
+    """
+    c, order = view.couplings, np.lexsort((view.sat, view.user))
+    if view.gamma is not None:
+        mean, variance, allowed = rates.dense(c, view.user_count)
+        useful = np.zeros(allowed.shape)
+        useful[view.user, np.searchsorted(c.sat, view.sat)] = view.useful
+        return allocation.problem_from_dense(mean, variance, useful, allowed, view.gamma), order
+    return (
+        allocation.problem_from_blocks(
+            view.user_count,
+            _pointers(c.receiver_size),
+            c.receiver,
+            _pointers(c.stream_size),
+            c.stream,
+            _pointers(c.receiver_size * c.stream_size),
+            c.mean_re + 1j * c.mean_im,
+            c.variance,
+            view.useful,
+            "ideal" if view.cross_terms == "ideal" else view.cross_terms,
+        ),
+        order,
+    )
+
+
+def warm_start(view: View, order: np.ndarray, previous: Clusters | None) -> allocation.Warm | None:
+    """Prices and support of the previous decision, moved to the satellites and pairs of this view."""
+    if previous is None or not previous.priced_sat.size:
+        return None
+    prices = np.full(view.couplings.sat.size, np.nan)
+    place = np.searchsorted(previous.priced_sat, view.couplings.sat).clip(max=previous.priced_sat.size - 1)
+    known = previous.priced_sat[place] == view.couplings.sat
+    prices[known] = previous.sat_price[place[known]]
+    if not known.any() or not prices[known].sum() > 0.0:
+        return None
+    prices[~known] = prices[known].mean()
+    support = np.isin(_code(view.user, view.sat), _code(previous.user, previous.sat))[order]
+    return allocation.Warm(lam=prices / prices.sum(), q=previous.user_price, support=support)
+
+
+def decide(
+    view: View,
+    order: np.ndarray,
+    found: allocation.Allocation,
+    challenger: Mapping[int, tuple[int, int]] | None = None,
+) -> tuple[Clusters, Solver]:
+    """An allocation as a decision: serving pairs, statuses, prices to start the next one from, certificate.
+
+    challenger : of a user row, the satellite waiting to take over and since when (ns)
+    """
+    serving = np.flatnonzero(found.p > 0.0)
+    pairs = order[serving]
+    by_sat = np.lexsort((view.user[pairs], view.sat[pairs]))
+    waiting = np.full(view.user_count, -1, dtype=np.int32)
+    since = np.zeros(view.user_count, dtype=np.int64)
+    for user, (sat, t_ns) in (challenger or {}).items():
+        waiting[user], since[user] = sat, t_ns
+    served = found.reason == SERVED
+    clusters = Clusters(
+        t_ns=view.t_ns,
+        csi_t_ns=view.csi_t_ns,
+        effective_t_ns=view.t_ns,
+        user=view.user[pairs][by_sat],
+        sat=view.sat[pairs][by_sat],
+        amplitude=found.p[serving][by_sat],
+        status=found.reason,
+        challenger=waiting,
+        challenger_since_ns=since,
+        user_price=found.q,
+        priced_sat=view.couplings.sat,
+        sat_price=found.lam,
+    )
+    solver = Solver(
+        t_ns=view.t_ns,
+        status=SOLVER_CODE["nobody served" if not served.any() else found.status],
+        iterations=found.iterations,
+        min_rate=rates.spectral_efficiency(found.lower) if served.any() else 0.0,
+        upper_rate=rates.spectral_efficiency(found.upper) if served.any() else 0.0,
+        bound_rate=rates.spectral_efficiency(found.bound) if served.any() else 0.0,
+    )
+    return clusters, solver
+
+
+def uniform(problem: allocation.Problem, support: np.ndarray) -> allocation.Allocation:
+    """Each satellite's power in equal shares over the users it serves: no optimisation, no bound.
+
+    support : [pair] bool. Users without a pair in it are declared by the caller.
+    """
+    load = np.bincount(problem.pair_sat[support], minlength=problem.n_sat)
+    p = np.where(support, 1.0 / np.sqrt(np.maximum(load[problem.pair_sat], 1)), 0.0)
+    served = np.bincount(problem.pair_user[support], minlength=problem.n_user) > 0
+    sinr = allocation.sinr(problem, p)
+    least = float(sinr[served].min()) if served.any() else 0.0
+    return allocation.Allocation(
+        p=p,
+        sinr=sinr,
+        lower=least,
+        upper=np.inf,
+        gap_bit=np.inf,
+        bound=np.inf,
+        iterations=0,
+        status="uniform",
+        served=served,
+        reason=np.where(served, SERVED, NO_SATELLITE),
+        support=support,
+        level=np.where(served, 0, -1),
+        level_sinr=np.array([least]),
+        lam=np.full(problem.n_sat, 1.0 / max(problem.n_sat, 1)),
+        q=np.full(problem.n_user, 1.0 / max(problem.n_user, 1)),
+    )
+
+
+def _pointers(sizes: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+def _code(user: np.ndarray, sat: np.ndarray) -> np.ndarray:
+    return user.astype(np.int64) << 32 | sat.astype(np.int64)

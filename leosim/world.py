@@ -1,0 +1,77 @@
+"""What is true at an instant, and what of it the central node is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from leosim import channel, orbit
+from leosim.channel import Radio
+from leosim.records import ChannelStats, Csi, Geometry, Users
+
+
+@dataclass(frozen=True)
+class World:
+    """Truth as a function of time: orbits, users, the passes of every satellite over every user, radio."""
+
+    ephemeris: orbit.Ephemeris
+    users: Users
+    windows: orbit.AccessWindows
+    radio: Radio
+
+    def visible(self, t_ns: int) -> Geometry:
+        """Every satellite above a user's mask."""
+        return orbit.geometry(self.ephemeris.near(self.users, t_ns), self.users)
+
+    def statistics(self, t_ns: int, sats: np.ndarray) -> ChannelStats:
+        """Channel statistics of some satellites with every user whose horizon they are above.
+
+        sats : [sat] catalogue numbers, ascending
+        """
+        flying = self.ephemeris.near(self.users, t_ns)
+        rows = np.searchsorted(flying.sat, sats)
+        rows = rows[rows < flying.sat.size]
+        rows = rows[np.isin(flying.sat[rows], sats)]
+        chosen = flying.replace(
+            sat=flying.sat[rows], pos_ecef=flying.pos_ecef[rows], vel_ecef=flying.vel_ecef[rows]
+        )
+        geometry = orbit.geometry(chosen, self.users, 0.0)
+        passes, _ = self.windows.lookup(geometry.user, geometry.sat, t_ns)
+        return channel.statistics(geometry, passes, self.radio)
+
+    def report(self, visible: Geometry, candidates: int, horizon_s: float) -> Csi:
+        """The CSI of an instant: each user's candidates, and all users in view of any of them.
+
+        A candidate is one of the user's highest satellites among those that do not set within the
+        horizon (the time a decision made from this CSI stays in force), so that a member is replaced
+        before it sets; where that leaves a user nobody, those that do set stand in.
+        visible : satellites above the masks; candidates : of each user; horizon_s : time (s)
+        """
+        _, remaining_s = self.windows.lookup(visible.user, visible.sat, visible.t_ns)
+        chosen = highest(visible, candidates, remaining_s >= horizon_s)
+        wanted = _pair_code(visible.user[chosen], visible.sat[chosen])
+        stats = self.statistics(visible.t_ns, np.unique(visible.sat[chosen]))
+        candidate = np.isin(_pair_code(stats.user, stats.sat), wanted)
+        _, remaining_s = self.windows.lookup(stats.user, stats.sat, visible.t_ns)
+        return channel.observe(stats, candidate, remaining_s)
+
+
+def highest(visible: Geometry, candidates: int, stays: np.ndarray) -> np.ndarray:
+    """Which pairs are among their user's `candidates` highest, those that stay coming first: [pair] bool.
+
+    Pairs that do not stay are taken only for users none of whose satellites stays.
+    """
+    user = visible.user
+    lasting = np.zeros(user.max(initial=-1) + 1, dtype=bool)
+    lasting[user[stays]] = True
+    eligible = stays | ~lasting[user]
+    order = np.lexsort((visible.sat, -visible.elevation_rad, ~eligible, user))
+    start = np.searchsorted(user[order], user[order], side="left")
+    rank = np.empty(user.size, dtype=np.int64)
+    rank[order] = np.arange(user.size) - start
+    return eligible & (rank < candidates)
+
+
+def _pair_code(user: np.ndarray, sat: np.ndarray) -> np.ndarray:
+    return user.astype(np.int64) << 32 | sat.astype(np.int64)
