@@ -21,6 +21,8 @@ SMALLEST_AMPLITUDE = 1e-6  # amplitudes below it are dropped
 LARGEST_GAP_BIT = 5e-4  # certificate gap (bit/s/Hz) above which the conic program decides
 PRICE_EXPONENT = 0.55  # undamped (1) diverges in about one case of ten
 BOTTLENECK_SHARE = 0.1  # of the mean sensitivity: users above it are the bottleneck of a level
+LEVEL_ITERATIONS = 60  # of a level above the first, which has no conic fallback
+SMOOTHING = 0.3  # share of uniform prices in the scores of pairs: first-order effects are local
 SMALLEST_RAISE_BIT = 1e-3  # a level that gains less ends the lexicographic raise
 
 SERVED, NO_SATELLITE, NO_ROOM = 0, 1, 2
@@ -99,9 +101,11 @@ class Allocation:
 
     p : [pair] amplitude, power share p^2 (1); sinr : [user] (1)
     lower, upper : certified bounds of the best minimum SINR over the served users (1)
-    gap_bit : largest gap of any component and level (bit/s/Hz); bound : upper bound without K_max (1)
+    gap_bit : largest gap of any component's minimum (bit/s/Hz); bound : upper bound without K_max (1)
     level : [user] level of the lexicographic raise at which the user was fixed; -1: not served
     level_sinr : [level] SINR of each level, of the poorest component that has it (1)
+    level_gap_bit : [level] largest certificate gap of each level (bit/s/Hz); levels above the first are
+        refined by the fixed point only
     served : [user] bool; reason : [user] int, see REASONS
     status : "optimal" (gap met by the fixed point), "fallback" (met by the conic program),
         "inaccurate" (gap not met), "empty" (nobody to serve)
@@ -120,6 +124,7 @@ class Allocation:
     support: np.ndarray
     level: np.ndarray
     level_sinr: np.ndarray
+    level_gap_bit: np.ndarray
     lam: np.ndarray
     q: np.ndarray
     fallbacks: int = 0
@@ -268,9 +273,7 @@ def problem_from_blocks(
 
 
 @njit(cache=True, nogil=True)
-def _blocks_to_streams(
-    n_user, recv_ptr, recv_user, stream_ptr, stream_user, block_ptr, mean, variance, useful, ideal
-):
+def _blocks_to_streams(n_user, recv_ptr, recv_user, stream_ptr, stream_user, block_ptr, mean, variance, useful, ideal):
     n_sat = len(recv_ptr) - 1
     pair_ptr = np.zeros(n_user + 1, np.int64)
     for e in range(len(stream_user)):
@@ -710,15 +713,14 @@ def _fixed_point(
     upper = np.inf
     exponent = np.full(n_sat, PRICE_EXPONENT)
     misfit_before = np.zeros(n_sat)
+    rounds = 200 if target.max() > 0.0 else 30
     iteration = 0
     while iteration < max_iterations:
         iteration += 1
         exact = True
         for k in range(n_user):
             a, z = ptr[k], ptr[k + 1]
-            _uplink_matrix(
-                k, lam, q, ptr, sat, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, s_matrix, g
-            )
+            _uplink_matrix(k, lam, q, ptr, sat, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, s_matrix, g)
             n = z - a
             done = _direction(
                 n, s_matrix, b[a:z], passive[a:z], u[a:z], slack, index, chol, x, row_ptr[k + 1] == row_ptr[k]
@@ -764,9 +766,7 @@ def _fixed_point(
         if iteration == 1:
             for k in range(n_user):
                 power[k] = 1.0 / num[k]
-        t = _balance(
-            ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, power, load, scratch, 30, 1e-9
-        )
+        t = _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, power, load, scratch, rounds, 1e-9)
         if t < 0.0:
             # targets out of reach with these directions: loads of the free balance steer the prices
             for k in range(n_user):
@@ -795,9 +795,7 @@ def _fixed_point(
                 v[a] = u[a] / math.sqrt(max(1.0, price_load[sat[a]]))
                 square[a] = v[a] * v[a]
         _gains(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, v, True, gain, num)
-        t = _balance(
-            ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, power_clip, load, scratch, 30, 1e-9
-        )
+        t = _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, power_clip, load, scratch, rounds, 1e-9)
         if t > 0.0:
             t = _worst(nb_ptr, nb_user, gain, num, target, power_clip)
             full = 0.0
@@ -840,9 +838,7 @@ def _fixed_point(
 
 
 @njit(cache=True, nogil=True)
-def _restrict(
-    ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, n_sat, keep_user, keep_pair
-):
+def _restrict(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, n_sat, keep_user, keep_pair):
     # The problem of some users on some pairs, users and satellites renumbered; last three: where from.
     n_user = len(ptr) - 1
     user_of = np.full(n_user, -1, np.int64)
@@ -1210,9 +1206,7 @@ def _level_conic(problem: Problem, target: np.ndarray, level: _Level, tol_bit: f
     return replace(level, fallback=True)
 
 
-def _level_noncoherent(
-    problem: Problem, target: np.ndarray, p: np.ndarray, lower: float, tol_bit: float
-) -> _Level:
+def _level_noncoherent(problem: Problem, target: np.ndarray, p: np.ndarray, lower: float, tol_bit: float) -> _Level:
     """The level when useful powers add: linear in x = p^2, so Dinkelbach's steps over a linear program.
 
     max d, useful_k - t (interference_k + 1) >= d D_k, with t and D of the previous point.
@@ -1234,9 +1228,7 @@ def _level_noncoherent(
         [np.arange(n_pair), n_pair + receivers, n_pair + user[missing], n_pair + np.flatnonzero(free)]
         + [n_pair + n_user + problem.pair_sat]
     )
-    cols = np.concatenate(
-        [np.arange(n_pair), pairs, missing, np.full(free.sum(), n_pair), np.arange(n_pair)]
-    )
+    cols = np.concatenate([np.arange(n_pair), pairs, missing, np.full(free.sum(), n_pair), np.arange(n_pair)])
     form = conic.canonical(rows, cols, n_row, n_pair + 1, (("nonnegative", n_row),))
     del extra
     rhs = np.zeros(n_row)
@@ -1326,6 +1318,7 @@ class _Powers:
     p: np.ndarray
     level: np.ndarray
     level_sinr: list[float]
+    level_gap_bit: list[float]
     upper: float
     gap_bit: float
     lam: np.ndarray
@@ -1356,7 +1349,7 @@ def _solve_levels(
     p = first.p
     level = np.zeros(n_user, dtype=np.int64)
     level_sinr = [first.lower]
-    gap = first.gap_bit
+    level_gap = [first.gap_bit]
     iterations, fallbacks = first.iterations, int(first.fallback)
     free = np.ones(n_user, dtype=bool)
     while raise_levels:
@@ -1378,25 +1371,24 @@ def _solve_levels(
             current.p,
             start,
             tol_bit,
-            max_iterations,
-            fallback,
+            LEVEL_ITERATIONS,
+            False,
         )
         iterations += following.iterations
-        fallbacks += int(following.fallback)
         if _rate_difference(following.lower, start) < SMALLEST_RAISE_BIT:
             break
         p = following.p
         level[free] = len(level_sinr)
         level_sinr.append(following.lower)
-        gap = max(gap, following.gap_bit)
+        level_gap.append(following.gap_bit)
         current = following
-    lower = float(sinr(problem, p).min())
     return _Powers(
         p,
         level,
         level_sinr,
+        level_gap,
         first.upper,
-        max(gap, _rate_difference(first.upper, lower)),
+        _rate_difference(first.upper, float(sinr(problem, p).min())),
         first.lam,
         first.q,
         iterations,
@@ -1447,6 +1439,7 @@ def max_min(
     lam, q = np.zeros(problem.n_sat), np.zeros(problem.n_user)
     level = np.full(problem.n_user, -1, dtype=np.int64)
     level_sinr: list[float] = []
+    level_gap: list[float] = []
     upper, gap, iterations, fallbacks = math.inf, 0.0, 0, 0
     for part in _parts(problem, served, support):
         found = _solve_levels(
@@ -1466,8 +1459,10 @@ def max_min(
         for i, value in enumerate(found.level_sinr):
             if i < len(level_sinr):
                 level_sinr[i] = min(level_sinr[i], value)
+                level_gap[i] = max(level_gap[i], found.level_gap_bit[i])
             else:
                 level_sinr.append(value)
+                level_gap.append(found.level_gap_bit[i])
         upper = min(upper, found.upper)
         gap = max(gap, found.gap_bit)
         iterations += found.iterations
@@ -1490,6 +1485,7 @@ def max_min(
         support=support & (p > 0.0),
         level=level,
         level_sinr=np.array(level_sinr),
+        level_gap_bit=np.array(level_gap),
         lam=lam,
         q=q,
         fallbacks=fallbacks,
@@ -1754,8 +1750,10 @@ def _pair_scores(problem: Problem, users: np.ndarray, found: _Found) -> np.ndarr
     values = sinr(problem, found.p)
     useful = np.bincount(problem.pair_user, problem.useful * found.p, problem.n_user) ** 2
     weight[users] = found.q[users] * useful[users] / values[users]
-    weight /= weight.sum()
-    _scores(*problem.arrays(), found.lam, found.q, weight, found.support, score)
+    weight = (1.0 - SMOOTHING) * weight / weight.sum() + SMOOTHING * users / users.sum()
+    priced = np.bincount(problem.pair_sat, found.support, problem.n_sat) > 0
+    lam = (1.0 - SMOOTHING) * found.lam / found.lam.sum() + SMOOTHING * priced / priced.sum()
+    _scores(*problem.arrays(), lam, found.q / found.q.sum(), weight, found.support, score)
     return score
 
 
@@ -1831,9 +1829,7 @@ def _search(
     return _swap(problem, k_max, users, relaxed, found, swap_rounds)
 
 
-def _swap(
-    problem: Problem, k_max: int, users: np.ndarray, relaxed: _Found, found: _Found, rounds: int
-) -> _Found:
+def _swap(problem: Problem, k_max: int, users: np.ndarray, relaxed: _Found, found: _Found, rounds: int) -> _Found:
     """Swap pairs at full satellites where the first-order gain says so; keep what the solve confirms."""
     share = 1.0
     score = _pair_scores(problem, users, found)

@@ -13,7 +13,14 @@ import numpy as np
 from leosim.antenna import element_gain
 from leosim.records import ChannelStats, Csi, Geometry
 from leosim.streams import pair_normals, pair_uniforms
-from leosim.units import SPEED_OF_LIGHT_M_S, db_to_linear, rad_to_deg
+from leosim.units import (
+    MEAN_EARTH_RADIUS_M,
+    SPEED_OF_LIGHT_M_S,
+    db_to_linear,
+    linear_to_db,
+    rad_to_deg,
+    w_to_dbm,
+)
 
 # 3GPP TR 38.811 V15.4.0, suburban, S band, by elevation: Tables 6.6.1-1 (line-of-sight probability),
 # 6.6.2-3 (clutter loss without line of sight) and 6.7.2-5a (K-factor: mean and deviation, dB).
@@ -152,3 +159,29 @@ def draw_gains(stats: ChannelStats, draws: int, rng: np.random.Generator) -> np.
     v = stats.beta / (stats.kappa + 1.0)
     alpha = (rng.standard_normal((draws, v.size)) + 1j * rng.standard_normal((draws, v.size))) / math.sqrt(2.0)
     return np.sqrt(stats.kappa * v) * np.exp(1j * stats.phase_rad) + np.sqrt(v) * alpha
+
+
+def link_budget(radio: Radio, altitude_m: float, elevation_deg: float) -> dict[str, float]:
+    """Line by line, the SNR of one user with a satellite's whole power, in sight, spherical Earth (dB).
+
+    altitude_m : height of the satellite over the mean radius (m). Returns names with units to values.
+    """
+    elevation = math.radians(elevation_deg)
+    ratio = MEAN_EARTH_RADIUS_M / (MEAN_EARTH_RADIUS_M + altitude_m)
+    off_nadir = math.asin(ratio * math.cos(elevation))
+    range_m = math.sqrt((MEAN_EARTH_RADIUS_M + altitude_m) ** 2 - (MEAN_EARTH_RADIUS_M * math.cos(elevation)) ** 2)
+    range_m -= MEAN_EARTH_RADIUS_M * math.sin(elevation)
+    lines = {
+        "slant range (km)": range_m / 1e3,
+        "transmit power (dBm)": w_to_dbm(radio.power_w),
+        "array gain (dB)": float(linear_to_db(radio.antennas)),
+        "element gain (dBi)": float(linear_to_db(element_gain(np.array(math.cos(off_nadir)), radio.element))),
+        "other antenna gains (dB)": float(linear_to_db(radio.satellite_gain * radio.user_gain)),
+        "free-space loss (dB)": -float(linear_to_db(free_space_gain(np.array(range_m), radio.carrier_hz))),
+        "absorption (dB)": -float(linear_to_db(absorption_gain(np.array(elevation), radio.zenith_absorption))),
+        "noise power (dBm)": w_to_dbm(radio.noise_w),
+    }
+    gains = ("transmit power (dBm)", "array gain (dB)", "element gain (dBi)", "other antenna gains (dB)")
+    losses = ("free-space loss (dB)", "absorption (dB)", "noise power (dBm)")
+    lines["SNR (dB)"] = sum(lines[k] for k in gains) - sum(lines[k] for k in losses)
+    return lines

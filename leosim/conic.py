@@ -116,6 +116,4 @@ def solve(
         "DualInfeasible": "unbounded",
         "AlmostDualInfeasible": "unbounded",
     }.get(str(result.status), "failed")
-    return Solve(
-        status, np.array(result.x), np.array(result.z), float(result.obj_val), int(result.iterations)
-    )
+    return Solve(status, np.array(result.x), np.array(result.z), float(result.obj_val), int(result.iterations))

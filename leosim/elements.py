@@ -162,7 +162,7 @@ class Constellation(Record):
 
         Equal to `Satrec.twoline2rv` of the same lines: the epoch argument is rounded as sgp4 does there,
         and the exact day and fraction are put back afterwards, since sgp4init recovers the fraction from
-        the sum with an error of up to 40 microseconds (0.3 m). Catalogue numbers beyond Alpha-5 (339999),
+        the sum with an error of up to 20 microseconds (0.15 m). Catalogue numbers beyond Alpha-5 (339999),
         which sgp4 refuses, are 0 in the Satrec; the order of the list is that of `sat`.
         """
         columns = (
@@ -290,7 +290,7 @@ def read_elements(
         low, high = altitude_km
         if not low <= high:
             raise ElementsError(f"altitude_km: expected [lowest, highest], got [{low:g}, {high:g}]; swap them")
-        height_km = (constellation.semi_major_axis_m - WGS72_SEMI_MAJOR_M) / 1e3
+        height_km = _mean_height_km(constellation)
         within = (height_km >= low) & (height_km <= high)
         if not within.any():
             raise ElementsError(
@@ -322,12 +322,11 @@ def _read_file(path: Path) -> tuple[Source, list[_Row], list[_Entry]]:
         else:
             entries.append(item._replace(file=path.name))
     if not rows:
-        first = f"line {entries[0].line}: {entries[0].reason}" if entries else "the file holds no record"
-        record_word = "record" if format_ in ("OMM JSON", "OMM XML") else "line"
-        first = first.replace("line", record_word, 1) if entries else first
+        place = "record" if format_ in ("OMM JSON", "OMM XML") else "line"
+        first = f"first, {place} {entries[0].line}: {entries[0].reason}" if entries else "the file holds no record"
         raise ElementsError(
             f"{path}: expected at least one valid {format_} record, got {len(entries)} rejected and none "
-            f"accepted; first, {first}; mend the file or download it again"
+            f"accepted; {first}; mend the file or download it again"
         )
     epochs = np.array([row.epoch_ns for row in rows], dtype=np.int64)
     source = Source(
@@ -356,7 +355,7 @@ def _decode(data: bytes) -> str:
 def _recognise(path: Path, text: str) -> tuple[str, _Found]:
     """The format of a text, by content, and the records found in it. Raises ElementsError."""
     start = text.lstrip()
-    if start[0] in "[{":
+    if start[0] == "{" or re.match(r"\[\s*(?:[{\]]|$)", start):
         return "OMM JSON", _read_json(text)
     if start[0] == "<" and re.search(r"<(?:\w+:)?(?:ndm|omm|segment)\b", start):
         return "OMM XML", _read_xml(text)
@@ -394,8 +393,8 @@ def _assemble(rows: list[_Row], files: list[str], sources: Iterable[Source], ent
     for lost, kept in sorted(zip(order[~first].tolist(), keeper[~first].tolist(), strict=True)):
         reason = (
             f"duplicate: expected one element set of a catalogue number, got another of epoch "
-            f"{_iso(rows[lost].epoch_ns)}; kept {files[kept]} line {rows[kept].line} of epoch "
-            f"{_iso(rows[kept].epoch_ns)}"
+            f"{_iso(rows[lost].epoch_ns)}; kept that of {_iso(rows[kept].epoch_ns)} "
+            f"({files[kept]}: {rows[kept].line})"
         )
         entries.append(_Entry(rows[lost].sat, rows[lost].name, files[lost], rows[lost].line, reason))
     keep = order[first]
@@ -465,6 +464,11 @@ def _nearest(wanted: str, names: list[str]) -> str:
     else:
         near = difflib.get_close_matches(wanted, names, n=3) or names[:3]
     return "nearest are " + ", ".join(near)
+
+
+def _mean_height_km(constellation: Constellation) -> np.ndarray:
+    """Semi-major axis minus 6378.135 km : [sat] (km), to the metre, so that 550 km is not 549.9999999."""
+    return np.round((constellation.semi_major_axis_m - WGS72_SEMI_MAJOR_M) / 1e3, 3)
 
 
 def _names(files: Sequence[Path | str]) -> str:
@@ -807,7 +811,7 @@ def _omm_record(fields: Mapping[str, object], number: int) -> _Row:
     except (KeyError, TypeError, ValueError, OverflowError):
         usable = False
     sat = str(fields.get("NORAD_CAT_ID", "")).strip()
-    if not usable or "EPOCH" not in fields or not _OMM_SAT.fullmatch(sat):
+    if not usable or not fields.get("EPOCH") or not _OMM_SAT.fullmatch(sat):
         raise _RejectedError(_omm_fault(fields))
     motion, eccentricity, inclination, raan, perigee, anomaly, bstar = numbers
     return _checked(
@@ -926,6 +930,8 @@ def _read_json(text: str) -> _Found:
                 return
             continue
         if isinstance(fields, dict):
+            # float(True) would be 1
+            fields = {key: str(value) if isinstance(value, bool) else value for key, value in fields.items()}
             yield _omm_row_or_entry(fields, number)
         else:
             yield _Entry(-1, "", "", number, f"JSON: expected an object, got {str(fields)[:20]!r}")
@@ -1191,7 +1197,7 @@ def check_report(constellation: Constellation, at: datetime | None = None, shell
         "median": (reference - constellation.median_epoch_ns) / NS_PER_DAY,
         "max": (reference - oldest) / NS_PER_DAY,
     }
-    height_km = (constellation.semi_major_axis_m - WGS72_SEMI_MAJOR_M) / 1e3
+    height_km = _mean_height_km(constellation)
     low = np.floor(height_km[height_km < 2000.0] / shell_km) * shell_km
     report["shells"] = [
         {"from_km": float(start), "to_km": float(start + shell_km), "satellites": int(count)}

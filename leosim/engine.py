@@ -6,9 +6,9 @@ a stage; `nominal` takes the offset off again, so no rate ever depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from enum import IntEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import simpy
 
@@ -61,7 +61,7 @@ class Backhaul:
         """Put a message on the link at `sent_ns`; it arrives `delay_ns` later."""
         self.env.process(self._carry(message, sent_ns + delay_ns))
 
-    def _carry(self, message: Any, arrival_ns: int) -> Iterator[simpy.Event]:
+    def _carry(self, message: Any, arrival_ns: int) -> Generator[simpy.Event, Any, None]:
         yield until(self.env, arrival_ns, self.stage)
         self.latest = message
         yield self.arrivals.put(message)
@@ -91,10 +91,9 @@ class NoPast:
         raise LookupError(f"no row {k} of {record_type.__name__}")
 
 
-Types = TypeVar("Types", bound=tuple[type[Record], ...])
-
-
-def take(past: Past, types: tuple[type[Record], ...], k: int, compute: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+def take(
+    past: Past, types: tuple[type[Record], ...], k: int, compute: Callable[[], tuple[Any, ...]]
+) -> tuple[Any, ...]:
     """Row k of some record types: from the past where it is logged, computed where the past ends.
 
     A resumed run is the event loop from t = 0 on, taking what is logged and computing the rest.

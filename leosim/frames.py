@@ -146,9 +146,9 @@ def gmst_1982_rad(jd_ut1: np.ndarray, fraction_ut1: np.ndarray) -> np.ndarray:
 def teme_to_itrs_matrices(t_utc_ns: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
     """The rotations TEME -> PEF and PEF -> ITRS at UTC nanoseconds since 1970.
 
-    R = R3(GMST-1982 of UT1), W = R1(y_p) R2(x_p) R3(-s'), with R_i the rotation of axes about axis i and
-    s' = -47e-6'' a century the position of the terrestrial intermediate origin (Eqs. 5.3 and 5.13, IERS
-    Conventions 2010). r_itrs = W R r_teme; v_itrs = W (R v_teme - omega x R r_teme).
+    R = R3(GMST-1982 of UT1), W = R1(-y_p) R2(-x_p) R3(s'), with R_i the rotation of axes about axis i and
+    s' = -47e-6'' a century the position of the terrestrial intermediate origin (the inverse of Eq. 5.3,
+    and Eq. 5.13, IERS Conventions 2010). r_itrs = W R r_teme; v_itrs = W (R v_teme - omega x R r_teme).
 
     Returns
         R : [..., xyz, xyz], TEME to PEF
@@ -160,7 +160,7 @@ def teme_to_itrs_matrices(t_utc_ns: np.ndarray | int) -> tuple[np.ndarray, np.nd
     jd, fraction = julian_date(t_utc_ns)
     theta = gmst_1982_rad(jd, fraction + ut1_utc_s / SECONDS_PER_DAY)
     s_prime = -47.0e-6 * ARCSEC_RAD * (jd - J2000_JD + fraction) / 36_525.0
-    return _axes_about_z(theta), _axes_about_x(y_p) @ _axes_about_y(x_p) @ _axes_about_z(-s_prime)
+    return _axes_about_z(theta), _axes_about_x(-y_p) @ _axes_about_y(-x_p) @ _axes_about_z(s_prime)
 
 
 def _axes_about_x(angle_rad: np.ndarray) -> np.ndarray:

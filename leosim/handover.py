@@ -54,12 +54,12 @@ def events(t_ns: int, happened: list[tuple[int, Change]]) -> Handovers:
     """The record of one epoch's changes; `happened` holds (time of arrival, change)."""
     return Handovers(
         t_ns=t_ns,
-        event_t_ns=[t for t, _ in happened],
-        user=[c.user for _, c in happened],
-        kind=[c.kind for _, c in happened],
-        joins=[len(c.joins) for _, c in happened],
-        leaves=[len(c.leaves) for _, c in happened],
-        stays=[len(c.stays) for _, c in happened],
+        event_t_ns=np.array([t for t, _ in happened], dtype=np.int64),
+        user=np.array([c.user for _, c in happened], dtype=np.int64),
+        kind=np.array([c.kind for _, c in happened], dtype=np.int64),
+        joins=np.array([len(c.joins) for _, c in happened], dtype=np.int64),
+        leaves=np.array([len(c.leaves) for _, c in happened], dtype=np.int64),
+        stays=np.array([len(c.stays) for _, c in happened], dtype=np.int64),
     )
 
 

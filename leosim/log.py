@@ -775,10 +775,10 @@ class Log:
         self.start: np.datetime64 = np.datetime64(int(file.attrs["start_utc_ns"]), "ns")
         counters = str(_attribute(file["committed"].attrs["counters"])).split()
         counts = dict(zip(counters, file["committed"][...].tolist(), strict=True))
+        if not any(counts.values()):
+            raise LogError(f"{path}: no committed row; the run stopped before its first epoch was written")
         tables = [_read_table(item) for item in file.values() if isinstance(item, h5py.Group)]
         tables.sort(key=lambda table: (not table.static, _place(counters, table.group), table.group))
-        if not any(counts[table.group] for table in tables if not table.static):
-            raise LogError(f"{path}: no committed row; the run stopped before its first epoch was written")
         self.groups = tuple(table.group for table in tables)
         self._groups = {table.group: LogGroup(self, file[table.group], table, counts) for table in tables}
 

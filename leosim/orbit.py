@@ -461,16 +461,16 @@ def geometry(satellites: Satellites, users: Users, mask_rad: float | np.ndarray 
 
     Raises ValueError for a mask outside [0, pi/2) or of the wrong length.
     """
-    sin_mask = np.sin(_checked_mask(users, mask_rad))
+    mask = _checked_mask(users, mask_rad)
     axes = local_axes(users.lat_rad, users.lon_rad)
     pos, vel, p = satellites.pos_ecef, satellites.vel_ecef, users.pos_ecef
-    counts = np.empty(len(p), dtype=np.int64)
-    rows = np.empty(max(4_096, len(p) * len(pos) // 16), dtype=np.int32)
     coordinates = np.ascontiguousarray(pos.T)
-    total = _visible(coordinates, axes, p, sin_mask, rows, counts)
+    counts = np.zeros(len(p), dtype=np.int64)
+    rows = np.empty(max(4_096, len(p) * len(pos) // 16), dtype=np.int32)
+    total = _visible(coordinates, axes, p, mask, rows, counts)
     if total > len(rows):
         rows = np.empty(total, dtype=np.int32)
-        _visible(coordinates, axes, p, sin_mask, rows, counts)
+        _visible(coordinates, axes, p, mask, rows, counts)
     rows = rows[:total]
     user = np.repeat(np.arange(len(p), dtype=np.int32), counts)
     distance, elevation, azimuth, rate = np.empty((4, total))
@@ -496,7 +496,7 @@ def _checked_mask(users: Users, mask_rad: float | np.ndarray | None) -> np.ndarr
         )
     if not np.all((mask >= 0.0) & (mask < 0.5 * math.pi)):
         raise ValueError(f"mask_rad: expected masks from 0 to below pi/2, got {np.min(mask)} to {np.max(mask)}")
-    return np.broadcast_to(mask, users.mask_rad.shape)
+    return np.array(np.broadcast_to(mask, users.mask_rad.shape))  # one type for the compiled kernels
 
 
 @njit(cache=True, nogil=True, fastmath=REASSOCIATING)
@@ -504,23 +504,36 @@ def _visible(
     coordinates: np.ndarray,
     axes: np.ndarray,
     p: np.ndarray,
-    sin_mask: np.ndarray,
+    mask: np.ndarray,
     rows: np.ndarray,
     counts: np.ndarray,
 ) -> int:
     """Rows of the satellites each user sees, into `rows` as far as it reaches; returns how many there are.
 
-    First the plane n . s > n . p for all satellites of a user at once (vectorised; a metre of slack leaves
-    the decision to the exact test), then u >= sin(mask) |d| for the few that pass.
+    First n . s > n . p + floor for all satellites of a user at once (vectorised), then the exact test
+    u >= sin(mask) |d| for the few that pass. The floor is the height over the horizontal plane of a
+    satellite exactly on the mask at the smallest radius r of all, from below: with q = |p| and the angle
+    delta between n and p, u >= sin(mask) (sqrt(r^2 - q^2 cos^2 m) - q sin m), m = mask + delta; less a
+    metre for rounding.
     """
     x, y, z = coordinates[0], coordinates[1], coordinates[2]
     sat_count = len(x)
     over = np.empty(sat_count)
+    smallest = 1e300
+    for j in range(sat_count):
+        smallest = min(smallest, x[j] * x[j] + y[j] * y[j] + z[j] * z[j])
     total = 0
     for i in range(len(p)):
         nx, ny, nz = axes[i, 2, 0], axes[i, 2, 1], axes[i, 2, 2]
         px, py, pz = p[i, 0], p[i, 1], p[i, 2]
-        plane = nx * px + ny * py + nz * pz - 1.0
+        sin_mask = math.sin(mask[i])
+        plane = nx * px + ny * py + nz * pz
+        q = math.sqrt(px * px + py * py + pz * pz)
+        m = min(mask[i] + math.acos(min(1.0, plane / q)) + 1e-9, 0.5 * math.pi)
+        floor = 0.0
+        if smallest > q * q:
+            floor = sin_mask * (math.sqrt(smallest - (q * math.cos(m)) ** 2) - q * math.sin(m))
+        plane += floor - 1.0
         for j in range(sat_count):
             over[j] = nx * x[j] + ny * y[j] + nz * z[j] - plane
         before = total
@@ -528,7 +541,7 @@ def _visible(
             if over[j] > 0.0:
                 dx, dy, dz = x[j] - px, y[j] - py, z[j] - pz
                 u = nx * dx + ny * dy + nz * dz
-                if u >= sin_mask[i] * math.sqrt(dx * dx + dy * dy + dz * dz):
+                if u >= sin_mask * math.sqrt(dx * dx + dy * dy + dz * dz):
                     if total < len(rows):
                         rows[total] = j
                     total += 1
@@ -551,11 +564,23 @@ def _pairs(
     cosines: np.ndarray,
 ) -> None:
     """The fields of each pair, see `geometry`."""
+    body = np.empty((len(pos), 6))
+    for j in range(len(pos)):
+        # Inertial velocity w, its part perpendicular to s, and nadir x along = along x s/|s|.
+        sx, sy, sz = pos[j, 0], pos[j, 1], pos[j, 2]
+        wx, wy, wz = vel[j, 0] - EARTH_ROTATION_RAD_S * sy, vel[j, 1] + EARTH_ROTATION_RAD_S * sx, vel[j, 2]
+        r = math.sqrt(sx * sx + sy * sy + sz * sz)
+        sx, sy, sz = sx / r, sy / r, sz / r
+        radial = wx * sx + wy * sy + wz * sz
+        ax, ay, az = wx - radial * sx, wy - radial * sy, wz - radial * sz
+        along = math.sqrt(ax * ax + ay * ay + az * az)
+        ax, ay, az = ax / along, ay / along, az / along
+        body[j, 0], body[j, 1], body[j, 2] = ax, ay, az
+        body[j, 3], body[j, 4], body[j, 5] = ay * sz - az * sy, az * sx - ax * sz, ax * sy - ay * sx
+    turn = 2.0 * math.pi
     for k in range(len(rows)):
         i, j = user[k], rows[k]
-        sx, sy, sz = pos[j, 0], pos[j, 1], pos[j, 2]
-        vx, vy, vz = vel[j, 0], vel[j, 1], vel[j, 2]
-        dx, dy, dz = sx - p[i, 0], sy - p[i, 1], sz - p[i, 2]
+        dx, dy, dz = pos[j, 0] - p[i, 0], pos[j, 1] - p[i, 1], pos[j, 2] - p[i, 2]
         e = axes[i, 0, 0] * dx + axes[i, 0, 1] * dy
         n = axes[i, 1, 0] * dx + axes[i, 1, 1] * dy + axes[i, 1, 2] * dz
         u = axes[i, 2, 0] * dx + axes[i, 2, 1] * dy + axes[i, 2, 2] * dz
@@ -563,19 +588,12 @@ def _pairs(
         distance[k] = d
         elevation[k] = math.atan2(u, math.sqrt(e * e + n * n))
         a = math.atan2(e, n)
-        azimuth[k] = a if a >= 0.0 else max(0.0, min(a + 2.0 * math.pi, 6.283185307179585))
-        rate[k] = (dx * vx + dy * vy + dz * vz) / d
-        # Inertial velocity, its part perpendicular to s, and nadir x along = along x s/|s|.
-        wx, wy = vx - EARTH_ROTATION_RAD_S * sy, vy + EARTH_ROTATION_RAD_S * sx
-        r = math.sqrt(sx * sx + sy * sy + sz * sz)
-        sx, sy, sz = sx / r, sy / r, sz / r
-        radial = wx * sx + wy * sy + vz * sz
-        ax, ay, az = wx - radial * sx, wy - radial * sy, vz - radial * sz
-        along = math.sqrt(ax * ax + ay * ay + az * az)
-        ax, ay, az = ax / along, ay / along, az / along
-        cosines[k, 0] = -(dx * ax + dy * ay + dz * az) / d
-        cx, cy, cz = ay * sz - az * sy, az * sx - ax * sz, ax * sy - ay * sx
-        cosines[k, 1] = -(dx * cx + dy * cy + dz * cz) / d
+        if a < 0.0:
+            a += turn
+        azimuth[k] = a if a < turn else 0.0  # -1e-17 + 2 pi rounds to 2 pi
+        rate[k] = (dx * vel[j, 0] + dy * vel[j, 1] + dz * vel[j, 2]) / d
+        cosines[k, 0] = -(dx * body[j, 0] + dy * body[j, 1] + dz * body[j, 2]) / d
+        cosines[k, 1] = -(dx * body[j, 3] + dy * body[j, 4] + dz * body[j, 5]) / d
 
 
 # ---------------------------------------------------------------------------------------------

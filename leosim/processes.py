@@ -188,7 +188,9 @@ def switch(
         ],
         dtype=bool,
     )
-    run.timeline.set(now, State(decision, active))
+    last = run.timeline.states[-1] if run.timeline.states else None
+    if last is None or last.decision is not decision or not np.array_equal(last.active, active):
+        run.timeline.set(now, State(decision, active))
 
 
 def acquire(run: Run, pending: dict[tuple[int, int], Any], interrupted: dict[int, int], user: int, sat: int) -> Process:
@@ -236,11 +238,7 @@ def commit(run: Run) -> Process:
         oldest = min(used, default=0)
         run.beams = {t: b for t, b in run.beams.items() if t >= oldest}
         begun, wall = time.perf_counter(), run.wall
-        rows.append(
-            Timing(
-                t_ns=t_ns, csi_s=wall["csi"], decide_s=wall["decide"], score_s=wall["score"], log_s=wall["log"]
-            )
-        )
+        rows.append(Timing(t_ns=t_ns, **{f"{stage}_s": np.array(seconds) for stage, seconds in wall.items()}))
         run.log(k, rows)
         run.wall = {"csi": 0.0, "decide": 0.0, "score": 0.0, "log": time.perf_counter() - begun}
 

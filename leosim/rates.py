@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from leosim.antenna import array_product
+from leosim.antenna import direction_phasors, phasor_product
 from leosim.channel import Radio
 from leosim.records import Beams, ChannelStats, Couplings
-from leosim.streams import mix, pair_key, purpose_key, uniform_of
+from leosim.streams import mix, normal_of, pair_prefix, purpose_key, uniform_of
 
 CROSS_TERMS = ("ideal", "finite", "averaged", "noncoherent")
 
@@ -56,31 +56,21 @@ def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
     stats : pairs sorted by catalogue number, as `channel.statistics` gives them
     """
     first = np.searchsorted(stats.sat, beams.sat, side="left")
-    last = np.searchsorted(stats.sat, beams.sat, side="right")
-    receiver_size = last - first
-    rows = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)] or [np.empty(0, np.int64)])
-    v = stats.beta / (stats.kappa + 1.0)
-    spread = np.sqrt(radio.power_to_noise * v)
-    total = int(receiver_size @ beams.stream_size)
-    mean_re, mean_im, variance, spread_re, spread_im = (np.zeros(total) for _ in range(5))
-    _couplings(
-        first,
+    receiver_size = np.searchsorted(stats.sat, beams.sat, side="right") - first
+    block_start = np.cumsum(receiver_size) - receiver_size
+    rows = np.arange(receiver_size.sum()) + np.repeat(first - block_start, receiver_size)
+    mean_re, mean_im, variance, spread_re, spread_im = _couplings(
         receiver_size,
         beams.stream_size,
-        stats.cosines,
-        stats.phase_rad,
-        spread,
-        np.sqrt(stats.kappa),
+        stats.cosines[rows],
+        stats.phase_rad[rows],
+        np.sqrt(radio.power_to_noise * stats.beta[rows] / (stats.kappa[rows] + 1.0)),
+        np.sqrt(stats.kappa[rows]),
         beams.cosines,
         beams.phase_rad,
         beams.coefficient,
         radio.rows,
         radio.columns,
-        mean_re,
-        mean_im,
-        variance,
-        spread_re,
-        spread_im,
     )
     return Couplings(
         t_ns=stats.t_ns,
@@ -101,58 +91,52 @@ def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
 
 @njit(cache=True, nogil=True)
 def _couplings(
-    first,
-    receiver_size,
-    stream_size,
-    cosines,
-    phase,
-    spread,
-    root_kappa,
-    beam_cosines,
-    beam_phase,
-    coefficient,
-    rows,
-    columns,
-    mean_re,
-    mean_im,
-    variance,
-    spread_re,
-    spread_im,
-):
-    root_n = math.sqrt(rows * columns)
-    out, stream0, coefficient0 = 0, 0, 0
-    product = np.empty(stream_size.max() if stream_size.size else 0)
+    receiver_size: np.ndarray,
+    stream_size: np.ndarray,
+    cosines: np.ndarray,
+    phase: np.ndarray,
+    spread: np.ndarray,
+    root_kappa: np.ndarray,
+    beam_cosines: np.ndarray,
+    beam_phase: np.ndarray,
+    coefficient: np.ndarray,
+    rows: int,
+    columns: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    per_root_n = 1.0 / math.sqrt(rows * columns)
+    total, widest = 0, 0
+    for l in range(stream_size.size):
+        total += receiver_size[l] * stream_size[l]
+        widest = max(widest, stream_size[l])
+    mean_re, mean_im, variance = np.empty(total), np.empty(total), np.empty(total)
+    spread_re, spread_im = np.empty(total), np.empty(total)
+    here, there = direction_phasors(cosines, rows, columns), direction_phasors(beam_cosines, rows, columns)
+    stream_cos, stream_sin = np.cos(beam_phase), np.sin(beam_phase)
+    gain = np.empty(widest)
+    out, r0, s0, c0 = 0, 0, 0, 0
     for l in range(stream_size.size):
         n = stream_size[l]
-        for r in range(first[l], first[l] + receiver_size[l]):
+        for r in range(r0, r0 + receiver_size[l]):
+            gain[:n] = 0.0
             for m in range(n):
-                product[m] = (
-                    array_product(
-                        cosines[r, 0],
-                        cosines[r, 1],
-                        beam_cosines[stream0 + m, 0],
-                        beam_cosines[stream0 + m, 1],
-                        rows,
-                        columns,
-                    )
-                    / root_n
+                product = per_root_n * phasor_product(
+                    cosines[r], here[r], beam_cosines[s0 + m], there[s0 + m], rows, columns
                 )
+                for j in range(n):
+                    gain[j] += coefficient[c0 + m * n + j] * product
+            cos_r, sin_r = math.cos(phase[r]), math.sin(phase[r])
             for j in range(n):
-                gain = 0.0
-                for m in range(n):
-                    c = coefficient[coefficient0 + m * n + j]
-                    if c != 0.0:
-                        gain += c * product[m]
-                amplitude = spread[r] * gain
-                turn = beam_phase[stream0 + j] - phase[r]
-                spread_re[out] = amplitude * math.cos(turn)
-                spread_im[out] = amplitude * math.sin(turn)
-                mean_re[out] = root_kappa[r] * spread_re[out]
-                mean_im[out] = root_kappa[r] * spread_im[out]
+                amplitude = spread[r] * gain[j]
+                a = amplitude * (stream_cos[s0 + j] * cos_r + stream_sin[s0 + j] * sin_r)
+                b = amplitude * (stream_sin[s0 + j] * cos_r - stream_cos[s0 + j] * sin_r)
+                spread_re[out], spread_im[out] = a, b
+                mean_re[out], mean_im[out] = root_kappa[r] * a, root_kappa[r] * b
                 variance[out] = amplitude * amplitude
                 out += 1
-        stream0 += n
-        coefficient0 += n * n
+        r0 += receiver_size[l]
+        s0 += n
+        c0 += n * n
+    return mean_re, mean_im, variance, spread_re, spread_im
 
 
 def useful_amplitude(c: Couplings) -> np.ndarray:
@@ -161,7 +145,14 @@ def useful_amplitude(c: Couplings) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _useful(receiver_size, stream_size, receiver, stream, mean_re, mean_im):
+def _useful(
+    receiver_size: np.ndarray,
+    stream_size: np.ndarray,
+    receiver: np.ndarray,
+    stream: np.ndarray,
+    mean_re: np.ndarray,
+    mean_im: np.ndarray,
+) -> np.ndarray:
     out = np.zeros(stream.size)
     block, r0, s0 = 0, 0, 0
     for l in range(stream_size.size):
@@ -201,7 +192,17 @@ def cohere(c: Couplings, coherence: Coherence) -> Couplings:
 
 
 @njit(cache=True, nogil=True)
-def _cohere(receiver_size, stream_size, receiver, stream, mean_re, mean_im, variance, coherent_share, powers_add):
+def _cohere(
+    receiver_size: np.ndarray,
+    stream_size: np.ndarray,
+    receiver: np.ndarray,
+    stream: np.ndarray,
+    mean_re: np.ndarray,
+    mean_im: np.ndarray,
+    variance: np.ndarray,
+    coherent_share: float,
+    powers_add: bool,
+) -> None:
     root = math.sqrt(coherent_share)
     e, r0, s0 = 0, 0, 0
     for l in range(stream_size.size):
@@ -232,14 +233,33 @@ def cross_correlation(c: Couplings, users: int, coherence: Coherence) -> np.ndar
     delay, doppler = np.full((users, count), np.nan), np.full((users, count), np.nan)
     block = np.repeat(np.arange(count), c.receiver_size)
     delay[c.receiver, block], doppler[c.receiver, block] = c.delay_s, c.doppler_hz
-    tau = delay[:, None, :] - delay[None, :, :]
-    nu = doppler[:, None, :] - doppler[None, :, :]
-    gamma = np.sinc(coherence.bandwidth_hz * (tau[..., :, None] - tau[..., None, :])) * np.sinc(
-        coherence.codeword_s * (nu[..., :, None] - nu[..., None, :])
-    )
-    gamma[np.isnan(gamma)] = 0.0
-    diagonal = np.arange(count)
-    gamma[..., diagonal, diagonal] = 1.0
+    return _cross_correlation(coherence.bandwidth_hz * delay, coherence.codeword_s * doppler)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _sinc(z: float) -> float:
+    return math.sin(math.pi * z) / (math.pi * z) if z != 0.0 else 1.0
+
+
+@njit(cache=True, nogil=True)
+def _cross_correlation(band_delay: np.ndarray, word_doppler: np.ndarray) -> np.ndarray:
+    users, count = band_delay.shape
+    gamma = np.zeros((users, users, count, count))
+    for k in range(users):
+        for j in range(k + 1):
+            for l in range(count):
+                gamma[k, j, l, l] = 1.0
+                tau = band_delay[k, l] - band_delay[j, l]
+                nu = word_doppler[k, l] - word_doppler[j, l]
+                if math.isnan(tau):
+                    continue
+                for m in range(l):
+                    turns = tau - (band_delay[k, m] - band_delay[j, m])
+                    if not math.isnan(turns):
+                        value = _sinc(turns) * _sinc(nu - (word_doppler[k, m] - word_doppler[j, m]))
+                        gamma[k, j, l, m] = value
+                        gamma[k, j, m, l] = value
+            gamma[j, k] = gamma[k, j]
     return gamma
 
 
@@ -278,7 +298,19 @@ def hardening_sinr(
 
 
 @njit(cache=True, nogil=True)
-def _hardening(receiver_size, stream_size, receiver, stream, mean_re, mean_im, variance, amplitude, users, slow, gamma):
+def _hardening(
+    receiver_size: np.ndarray,
+    stream_size: np.ndarray,
+    receiver: np.ndarray,
+    stream: np.ndarray,
+    mean_re: np.ndarray,
+    mean_im: np.ndarray,
+    variance: np.ndarray,
+    amplitude: np.ndarray,
+    users: int,
+    slow: float,
+    gamma: np.ndarray,
+) -> np.ndarray:
     finite = gamma.size > 0
     count = stream_size.size
     sum_re, sum_im = np.zeros((users, users)), np.zeros((users, users))
@@ -375,120 +407,118 @@ def ergodic_rate(
 
 @njit(cache=True, nogil=True)
 def _ergodic(
-    sat,
-    receiver_size,
-    stream_size,
-    receiver,
-    stream,
-    mean_re,
-    mean_im,
-    spread_re,
-    spread_im,
-    amplitude,
-    users,
-    mode,
-    fast_share,
-    slow_rad,
-    gamma,
-    seed,
-    purpose,
-    slow_purpose,
-    tick,
-    draws,
-):
+    sat: np.ndarray,
+    receiver_size: np.ndarray,
+    stream_size: np.ndarray,
+    receiver: np.ndarray,
+    stream: np.ndarray,
+    mean_re: np.ndarray,
+    mean_im: np.ndarray,
+    spread_re: np.ndarray,
+    spread_im: np.ndarray,
+    amplitude: np.ndarray,
+    users: int,
+    mode: int,
+    fast_share: float,
+    slow_rad: float,
+    gamma: np.ndarray,
+    seed: int,
+    purpose: int,
+    slow_purpose: int,
+    tick: int,
+    draws: int,
+) -> np.ndarray:
     count = sat.size
-    active = np.zeros(count, dtype=np.bool_)
-    served = np.zeros(users, dtype=np.bool_)
-    block0 = np.zeros(count, dtype=np.int64)
-    receiver0 = np.zeros(count, dtype=np.int64)
-    stream0 = np.zeros(count, dtype=np.int64)
-    block, r0, s0 = 0, 0, 0
-    for l in range(count):
-        block0[l], receiver0[l], stream0[l] = block, r0, s0
-        for j in range(stream_size[l]):
-            if amplitude[s0 + j] > 0.0:
-                active[l] = True
-                served[stream[s0 + j]] = True
-        block += receiver_size[l] * stream_size[l]
-        r0 += receiver_size[l]
-        s0 += stream_size[l]
-    where = np.full(count, -1, dtype=np.int64)
-    sum_re, sum_im, powers = np.zeros(users), np.zeros(users), np.zeros(users)
     finite = mode == 1
-    cross_re = np.zeros((users, count)) if finite else np.zeros((0, 0))
-    cross_im = np.zeros((users, count)) if finite else np.zeros((0, 0))
+    served = np.zeros(users, dtype=np.bool_)
+    for j in range(stream.size):
+        if amplitude[j] > 0.0:
+            served[stream[j]] = True
+    sum_re, sum_im, powers = np.empty((users, draws)), np.empty((users, draws)), np.empty((users, draws))
+    cross_re = np.empty((users, count, draws)) if finite else np.empty((0, 0, 0))
+    cross_im = np.empty((users, count, draws)) if finite else np.empty((0, 0, 0))
+    members, member_count = np.empty((users, count), dtype=np.int64), np.zeros(users, dtype=np.int64)
+    x, y, total = np.empty(draws), np.empty(draws), np.empty(draws)
+    turn_re, turn_im = np.ones(draws), np.zeros(draws)
     rate = np.zeros(users)
     for k in range(users):
         if not served[k]:
             continue
+        sum_re[:] = 0.0
+        sum_im[:] = 0.0
+        powers[:] = 0.0
+        member_count[:] = 0
+        block, r0, s0 = 0, 0, 0
         for l in range(count):
-            where[l] = -1
-            if active[l]:
-                for i in range(receiver_size[l]):
-                    if receiver[receiver0[l] + i] == k:
-                        where[l] = i
-        for d in range(draws):
-            sum_re[:] = 0.0
-            sum_im[:] = 0.0
-            powers[:] = 0.0
-            if finite:
-                cross_re[:] = 0.0
-                cross_im[:] = 0.0
-            for l in range(count):
-                if where[l] < 0:
+            n, row, drawn = stream_size[l], -1, False
+            for i in range(receiver_size[l]):
+                if receiver[r0 + i] == k:
+                    row = i
+            for j in range(n):
+                p = amplitude[s0 + j]
+                if row < 0 or not p > 0.0:
                     continue
-                key = pair_key(seed, purpose, k, sat[l], tick * draws + d)
-                radius = math.sqrt(-math.log(uniform_of(key)))
-                angle = 2.0 * math.pi * uniform_of(mix(key))
-                x, y = radius * math.cos(angle), radius * math.sin(angle)
-                turn = 0.0
-                if slow_rad > 0.0:
-                    key = pair_key(seed, slow_purpose, k, sat[l], tick * draws + d)
-                    turn = (
-                        slow_rad
-                        * math.sqrt(-2.0 * math.log(uniform_of(key)))
-                        * math.cos(2.0 * math.pi * uniform_of(mix(key)))
-                    )
-                e = block0[l] + where[l] * stream_size[l]
-                for j in range(stream_size[l]):
-                    p = amplitude[stream0[l] + j]
-                    if p > 0.0:
-                        s = stream[stream0[l] + j]
-                        a = p * (mean_re[e + j] + spread_re[e + j] * x - spread_im[e + j] * y)
-                        b = p * (mean_im[e + j] + spread_re[e + j] * y + spread_im[e + j] * x)
-                        if turn != 0.0:
-                            ct, st = math.cos(turn), math.sin(turn)
-                            a, b = a * ct - b * st, a * st + b * ct
-                        sum_re[s] += a
-                        sum_im[s] += b
-                        powers[s] += a * a + b * b
-                        if finite:
-                            cross_re[s, l] = a
-                            cross_im[s, l] = b
-            useful, total = 0.0, 1.0
-            for s in range(users):
-                coherent = sum_re[s] ** 2 + sum_im[s] ** 2
-                if s == k:
-                    useful = powers[s] if mode == 3 else coherent
-                    if mode != 3:
-                        total += (1.0 - fast_share) * powers[s]
-                        useful *= fast_share
-                elif mode == 0:
-                    total += fast_share * coherent + (1.0 - fast_share) * powers[s]
-                elif finite:
-                    for l in range(count):
-                        for m in range(count):
-                            share = 1.0 if l == m else fast_share
-                            total += (
-                                share
-                                * gamma[k, s, l, m]
-                                * (cross_re[s, l] * cross_re[s, m] + cross_im[s, l] * cross_im[s, m])
+                if not drawn:
+                    drawn = True
+                    _fading(pair_prefix(seed, purpose, k, sat[l]), tick * draws, x, y)
+                    if slow_rad > 0.0:
+                        prefix = pair_prefix(seed, slow_purpose, k, sat[l])
+                        for t in range(draws):
+                            turn = slow_rad * normal_of(mix(prefix ^ np.uint64(tick * draws + t)))
+                            turn_re[t], turn_im[t] = math.cos(turn), math.sin(turn)
+                s, e = stream[s0 + j], block + row * n + j
+                a, b, c, d = p * mean_re[e], p * mean_im[e], p * spread_re[e], p * spread_im[e]
+                for t in range(draws):
+                    re, im = a + c * x[t] - d * y[t], b + c * y[t] + d * x[t]
+                    re, im = re * turn_re[t] - im * turn_im[t], re * turn_im[t] + im * turn_re[t]
+                    sum_re[s, t] += re
+                    sum_im[s, t] += im
+                    powers[s, t] += re * re + im * im
+                    if finite:
+                        cross_re[s, l, t], cross_im[s, l, t] = re, im
+                if finite:
+                    members[s, member_count[s]] = l
+                    member_count[s] += 1
+            block += receiver_size[l] * n
+            r0 += receiver_size[l]
+            s0 += n
+        total[:] = 1.0
+        for s in range(users):
+            if s == k or not served[s]:
+                continue
+            if mode == 0:
+                for t in range(draws):
+                    coherent = sum_re[s, t] ** 2 + sum_im[s, t] ** 2
+                    total[t] += fast_share * coherent + (1.0 - fast_share) * powers[s, t]
+                continue
+            for t in range(draws):
+                total[t] += powers[s, t]
+            if finite:
+                for i in range(member_count[s]):
+                    l = members[s, i]
+                    for h in range(i):
+                        m = members[s, h]
+                        weight = 2.0 * fast_share * gamma[k, s, l, m]
+                        for t in range(draws):
+                            total[t] += weight * (
+                                cross_re[s, l, t] * cross_re[s, m, t] + cross_im[s, l, t] * cross_im[s, m, t]
                             )
-                else:
-                    total += powers[s]
-            rate[k] += math.log2(1.0 + useful / total)
+        for t in range(draws):
+            useful = powers[k, t] if mode == 3 else sum_re[k, t] ** 2 + sum_im[k, t] ** 2
+            rate[k] += math.log2(1.0 + fast_share * useful / (total[t] + (1.0 - fast_share) * powers[k, t]))
         rate[k] /= draws
     return rate
+
+
+@njit(cache=True, nogil=True)
+def _fading(prefix: np.uint64, start: int, x: np.ndarray, y: np.ndarray) -> None:
+    """Standard complex normal draws x + i y, CN(0, 1)."""
+    for t in range(x.size):
+        key = mix(prefix ^ np.uint64(start + t))
+        radius = math.sqrt(-math.log(uniform_of(key)))
+        angle = 2.0 * math.pi * uniform_of(mix(key))
+        x[t] = radius * math.cos(angle)
+        y[t] = radius * math.sin(angle)
 
 
 def spectral_efficiency(sinr: np.ndarray) -> np.ndarray:
@@ -508,7 +538,7 @@ def dense(c: Couplings, users: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     for l, (m, n) in enumerate(zip(c.receiver_size.tolist(), c.stream_size.tolist(), strict=True)):
         receiver, stream = c.receiver[r0 : r0 + m], c.stream[s0 : s0 + n]
         part = slice(block, block + m * n)
-        where = np.ix_(receiver, stream, [l])
+        where = np.ix_(receiver, stream, np.array([l]))
         mean[where] = (c.mean_re[part] + 1j * c.mean_im[part]).reshape(m, n, 1)
         variance[where] = c.variance[part].reshape(m, n, 1)
         allowed[stream, l] = True

@@ -110,7 +110,7 @@ class TimeTable(Table):
     @property
     def start_utc(self) -> datetime | None:
         """The start in UTC, None where the elements decide."""
-        return None if self.start == "elements" else self.start.astimezone(UTC)  # type: ignore[union-attr]
+        return None if self.start == "elements" else self.start.astimezone(UTC)
 
 
 class ElementsTable(Table):
@@ -193,7 +193,7 @@ class CommunicationTable(Table):
     decision_delay_s: NonNegative = Field(0.12, description="delay of a decision on its way to the satellites (s)")
     compute_s: NonNegative = Field(0.05, description="declared compute time of a decision (s)")
     ergodic_draws: int = Field(32, ge=1, le=100_000, description="fading draws of the ergodic rate, an epoch")
-    coherence: CoherenceTable = Field(default_factory=CoherenceTable)
+    coherence: CoherenceTable = CoherenceTable()
 
     @model_validator(mode="after")
     def _one_noise(self) -> CommunicationTable:
@@ -265,19 +265,21 @@ class Scenario(Table):
 
     title: str = Field("", description="title of reports and figures")
     seed: int = Field(1, ge=0, lt=2**63, description="seed of all random streams")
-    time: TimeTable = Field(default_factory=TimeTable)
+    time: TimeTable = TimeTable()
     elements: ElementsTable
     users: UsersTable
-    communication: CommunicationTable = Field(default_factory=CommunicationTable)
+    communication: CommunicationTable = CommunicationTable()
     beamforming: AlgorithmTable = AlgorithmTable(algorithm="smrt")
     clustering: AlgorithmTable = AlgorithmTable(algorithm="cell_free")
-    handover: HandoverTable = Field(default_factory=HandoverTable)
+    handover: HandoverTable = HandoverTable()
     name: str = Field("scenario", exclude=True)
     base: Path = Field(Path("."), exclude=True)
 
     def path(self, file: str) -> Path:
-        """A path of the scenario, relative to the scenario's folder."""
-        return (self.base / file).resolve() if not Path(file).is_absolute() else Path(file)
+        """A path of the scenario, relative to its folder; a bare name may be that of a shipped element set."""
+        path = Path(file) if Path(file).is_absolute() else (self.base / file).resolve()
+        named = shipped("tle") / file
+        return named if not path.exists() and Path(file).name == file and named.is_file() else path
 
     def with_(self, **tables: Any) -> Scenario:
         """A copy with some keys changed: `with_(seed=2, clustering={"algorithm": "best_satellite"})`.
@@ -385,22 +387,44 @@ def _nearest(word: str, words: Any) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def load_scenario(source: str | Path | Mapping[str, Any], base: Path | str | None = None) -> Scenario:
+def load_scenario(
+    source: str | Path | Mapping[str, Any], base: Path | str | None = None, name: str = "scenario", label: str = ""
+) -> Scenario:
     """Read a scenario: the name of a shipped one, the path of a TOML file, or a dict.
 
-    base : folder that relative paths of a dict start from (default: the current one)
+    base : folder that relative paths of a dict start from (default: the current one); name, label : of a
+    dict, for outputs and for messages
     Raises ScenarioError with one line for each thing wrong, before anything runs.
     """
     if isinstance(source, Mapping):
-        return _build(dict(source), "scenario", Path(base) if base else Path.cwd(), "scenario")
+        return _build(dict(source), name, Path(base) if base else Path.cwd(), label or name)
     path = find_scenario(source)
+    return _build(read_toml(path), path.stem, path.parent.resolve(), path.name)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a scenario file as written. Raises ScenarioError when it is not TOML."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{path.name}: not TOML: {error}") from None
     except UnicodeDecodeError:
         raise ScenarioError(f"{path.name}: expected a UTF-8 text file, got something else") from None
-    return _build(data, path.stem, path.parent.resolve(), path.name)
+
+
+def to_toml(data: Mapping[str, Any]) -> str:
+    """A resolved scenario as TOML text, plain values before tables."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in data.items() if not isinstance(value, Mapping)]
+    for key, table in data.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{key}]"]
+            for name, value in table.items():
+                if isinstance(value, Mapping):
+                    inner = ", ".join(f"{k} = {json.dumps(v)}" for k, v in value.items())
+                    lines.append(f"{name} = {{ {inner} }}")
+                else:
+                    lines.append(f"{name} = {json.dumps(value)}")
+    return "\n".join(lines)
 
 
 def find_scenario(source: str | Path) -> Path:

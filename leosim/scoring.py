@@ -97,9 +97,7 @@ def score(
         if decision.t_ns not in known:
             beams = _of_satellites(beams_of(decision), np.unique(decision.sat))
             raw = rates.couplings(truth(t_ns, beams.sat), beams, radio)
-            gamma = (
-                rates.cross_correlation(raw, users, coherence) if coherence.cross_terms == "finite" else None
-            )
+            gamma = rates.cross_correlation(raw, users, coherence) if coherence.cross_terms == "finite" else None
             known[decision.t_ns] = raw, rates.cohere(raw, coherence), gamma
         raw, cohered, gamma = known[decision.t_ns]
         amplitude = on_streams(raw, decision, state.active)
@@ -107,9 +105,7 @@ def score(
         hardening += weight * rates.spectral_efficiency(
             rates.hardening_sinr(cohered, amplitude, users, coherence, gamma)
         )
-        ergodic += weight * rates.ergodic_rate(
-            raw, amplitude, users, coherence, radio.seed, tick, ergodic_draws, gamma
-        )
+        ergodic += weight * rates.ergodic_rate(raw, amplitude, users, coherence, radio.seed, tick, ergodic_draws, gamma)
     return Rates(
         t_ns=t_ns,
         hardening=hardening,

@@ -338,26 +338,56 @@ class Epoch:
     rates: Rates
 
 
-def epoch(scenario: Scenario | str | Path, t_s: float = 0.0) -> Epoch:
+def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared | None = None) -> Epoch:
     """Every record of the instant t_s: a decision from the CSI of that instant, in force at once.
 
+    prepared : of the scenario, when it is at hand
     Raises what `prepare` raises, and ScenarioError for a time outside the run.
     """
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
-    ready = prepare(scenario)
+    ready = prepared or prepare(scenario)
     s, t_ns = ready.settings, s_to_ns(t_s)
     if not 0 <= t_ns < s.end_ns:
         raise ScenarioError(f"t_s: expected a time from 0 to below {s.end_ns / NS_PER_S:g} s, got {t_s:g}")
     visible, csi = observe(ready.world, s, t_ns)
-    nothing: list[Any] = []
-    this = Run(simpy.Environment(), ready.world, s, NoPast(), lambda k, rows: nothing.append(k), lambda t: (visible, csi))
+    this = Run(simpy.Environment(), ready.world, s, NoPast(), lambda k, rows: None, lambda t: (visible, csi))
     beams = this.beams_of(csi)
     seen = processes.view(csi, beams, t_ns, this.users, ready.world, s.coherence)
     clusters, solver = s.clustering[0].cluster(seen, None, s.clustering[1])
     state = State(clusters, np.ones(clusters.user.size, dtype=bool))
     scored = processes.score(this, t_ns, [(s.step_ns, state)])
     return Epoch(visible, csi, beams, seen, clusters, solver, scored)
+
+
+def forecast(ready: Prepared) -> dict[str, Any]:
+    """What a run of this will see, take and leave: satellites in view, minutes, megabytes.
+
+    The time is that of one epoch in the middle of the run, measured warm, times the number of epochs.
+    """
+    s, p = ready.settings, ready.prepass
+    middle_s = s.epochs // 2 * s.step_ns / NS_PER_S
+    sample = epoch(ready.scenario, middle_s, ready)
+    begun = time.perf_counter()
+    sample = epoch(ready.scenario, middle_s, ready)
+    one_s = time.perf_counter() - begun
+    rows: tuple[Record, ...] = (sample.geometry, sample.csi, sample.clusters, sample.solver, sample.rates)
+    size = sum(getattr(r, name).nbytes for r in rows for name, spec in r.array_fields().items() if spec.logged)
+    return {
+        "satellites": len(ready.constellation),
+        "quarantined": int(ready.quarantine.sat.size),
+        "users": int(ready.users.name.size),
+        "element_age_days_median": round(p.age_days_median, 2),
+        "satellites_in_view_min_median_max": [
+            int(p.in_view_min.min()),
+            float(np.median(p.in_view_median)),
+            int(p.in_view_max.max()),
+        ],
+        "user_epochs_without_satellite": round(p.unserved_share, 4),
+        "epochs": s.epochs,
+        "predicted_minutes": round(one_s * s.epochs / 60, 2),
+        "predicted_megabytes": round(size * s.epochs / 1e6, 1),
+    }
 
 
 # ---------------------------------------------------------------------------------------------

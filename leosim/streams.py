@@ -33,19 +33,31 @@ def mix(x: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)
-def pair_key(seed: int, purpose: int, user: int, sat: int, index: int) -> np.uint64:
-    """Hash of everything a pair's draw depends on."""
+def pair_prefix(seed: int, purpose: int, user: int, sat: int) -> np.uint64:
+    """Hash of everything a pair's draw depends on but its index."""
     key = mix(np.uint64(seed))
     key = mix(key ^ np.uint64(purpose))
     key = mix(key ^ np.uint64(user))
-    key = mix(key ^ np.uint64(sat))
-    return mix(key ^ np.uint64(index))
+    return mix(key ^ np.uint64(sat))
+
+
+@njit(cache=True, nogil=True)
+def pair_key(seed: int, purpose: int, user: int, sat: int, index: int) -> np.uint64:
+    """Hash of everything a pair's draw depends on."""
+    return mix(pair_prefix(seed, purpose, user, sat) ^ np.uint64(index))
 
 
 @njit(cache=True, nogil=True, inline="always")
 def uniform_of(key: np.uint64) -> float:
     """A hash as a number in the open interval (0, 1), 53 bits."""
     return (np.float64(key >> np.uint64(11)) + 0.5) * (1.0 / 9007199254740992.0)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def normal_of(key: np.uint64) -> float:
+    """A hash as a standard normal number (Box-Muller; the angle comes from the hash of the hash)."""
+    radius = math.sqrt(-2.0 * math.log(uniform_of(key)))
+    return radius * math.cos(2.0 * math.pi * uniform_of(mix(key)))
 
 
 @njit(cache=True, nogil=True)
@@ -60,9 +72,7 @@ def _uniforms(seed: int, purpose: int, user: np.ndarray, sat: np.ndarray, index:
 def _normals(seed: int, purpose: int, user: np.ndarray, sat: np.ndarray, index: np.ndarray) -> np.ndarray:
     out = np.empty(user.size)
     for i in range(user.size):
-        key = pair_key(seed, purpose, user[i], sat[i], index[i])
-        radius = math.sqrt(-2.0 * math.log(uniform_of(key)))
-        out[i] = radius * math.cos(2.0 * math.pi * uniform_of(mix(key)))
+        out[i] = normal_of(pair_key(seed, purpose, user[i], sat[i], index[i]))
     return out
 
 

@@ -34,7 +34,7 @@ def db_to_linear(db: Number) -> Number:
 def linear_to_db(ratio: Number) -> Number:
     """A power ratio in decibels; zero gives minus infinity."""
     with np.errstate(divide="ignore"):
-        return 10.0 * np.log10(ratio)  # type: ignore[return-value]
+        return 10.0 * np.log10(ratio)
 
 
 def dbm_to_w(dbm: float) -> float:

@@ -87,13 +87,15 @@ def decide(
         priced_sat=view.couplings.sat,
         sat_price=found.lam,
     )
+    certificate = np.array([found.lower, found.upper, found.bound] if served.any() else [0.0, 0.0, 0.0])
+    least, upper, bound = rates.spectral_efficiency(certificate)
     solver = Solver(
         t_ns=view.t_ns,
-        status=SOLVER_CODE["nobody served" if not served.any() else found.status],
-        iterations=found.iterations,
-        min_rate=rates.spectral_efficiency(found.lower) if served.any() else 0.0,
-        upper_rate=rates.spectral_efficiency(found.upper) if served.any() else 0.0,
-        bound_rate=rates.spectral_efficiency(found.bound) if served.any() else 0.0,
+        status=np.array(SOLVER_CODE["nobody served" if not served.any() else found.status]),
+        iterations=np.array(found.iterations),
+        min_rate=least,
+        upper_rate=upper,
+        bound_rate=bound,
     )
     return clusters, solver
 

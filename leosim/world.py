@@ -33,9 +33,7 @@ class World:
         rows = np.searchsorted(flying.sat, sats)
         rows = rows[rows < flying.sat.size]
         rows = rows[np.isin(flying.sat[rows], sats)]
-        chosen = flying.replace(
-            sat=flying.sat[rows], pos_ecef=flying.pos_ecef[rows], vel_ecef=flying.vel_ecef[rows]
-        )
+        chosen = flying.replace(sat=flying.sat[rows], pos_ecef=flying.pos_ecef[rows], vel_ecef=flying.vel_ecef[rows])
         geometry = orbit.geometry(chosen, self.users, 0.0)
         passes, _ = self.windows.lookup(geometry.user, geometry.sat, t_ns)
         return channel.statistics(geometry, passes, self.radio)

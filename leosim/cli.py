@@ -1,0 +1,389 @@
+"""The `leosim` command: thin wrappers around the public functions.
+
+stdout is the result, progress and warnings go to stderr. Exit: 0 ok, 2 usage or scenario, 3 elements,
+4 log, 5 nothing visible, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+import leosim
+from leosim import channel, elements, scenario, simulation
+from leosim.log import Log, LogError, open_log
+from leosim.report import figures
+from leosim.report.summary import summary
+
+OK, USAGE, ELEMENTS, LOG, NOTHING_VISIBLE, STOPPED = 0, 2, 3, 4, 5, 130
+FAULTS: dict[type[ValueError], int] = {
+    scenario.ScenarioError: USAGE,
+    elements.ElementsError: ELEMENTS,
+    LogError: LOG,
+    simulation.NothingVisibleError: NOTHING_VISIBLE,
+}
+
+app = typer.Typer(
+    help="Fly a LEO constellation from its elements and simulate the users under it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+elements_app = typer.Typer(help="Check element files and make Walker sets.", no_args_is_help=True)
+app.add_typer(elements_app, name="elements")
+out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, highlight=False)
+
+ScenarioArgument = Annotated[str, typer.Argument(help="path of a TOML file, or the name of a shipped scenario")]
+ElementsOption = Annotated[list[Path] | None, typer.Option("--elements", help="element file instead; repeatable")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="change a key, such as clustering.k_max=4")]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="seed instead of the scenario's")]
+OutputOption = Annotated[Path | None, typer.Option("-o", "--output", help="where to write")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="threads; the data are the same with any number")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
+LogArgument = Annotated[Path, typer.Argument(help="a log")]
+
+
+def main() -> None:
+    """Run the command; a fault is one line on stderr and an exit code, never a traceback."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("leosim: stopped; the same command with --resume goes on", markup=False)
+        sys.exit(STOPPED)
+    except tuple(FAULTS) as fault:
+        for line in str(fault).splitlines():
+            err.print(f"leosim: {line}", markup=False, soft_wrap=True)
+        sys.exit(next(code for kind, code in FAULTS.items() if isinstance(fault, kind)))
+    except Exception as fault:
+        if not hasattr(fault, "format_message"):  # a usage error of the command line, else a bug
+            raise
+        err.print(f"leosim: {fault.format_message()} (leosim --help)", markup=False, soft_wrap=True)
+        sys.exit(USAGE)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        out.print(f"leosim {leosim.__version__}")
+        raise typer.Exit(OK)
+
+
+def _load(source: str, element_files: list[Path] | None, settings: list[str] | None, seed: int | None) -> Any:
+    """A scenario with the changes of the command line; paths given there start from the current folder."""
+    path = scenario.find_scenario(source)
+    data = scenario.read_toml(path)
+    for assignment in settings or []:
+        scenario.set_key(data, assignment)
+    if element_files:
+        data.setdefault("elements", {})["file"] = [str(f.resolve()) for f in element_files]
+    if seed is not None:
+        data["seed"] = seed
+    return scenario.load_scenario(data, base=path.parent.resolve(), name=path.stem, label=path.name)
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[simulation.Progress], None]]:
+    """A progress bar on stderr: epoch, simulated time, real-time factor, least rate, handovers."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(title, total=None, state="preparing")
+
+        def show(p: simulation.Progress) -> None:
+            speed = "resuming" if p.taken else f"{p.real_time_factor:.1f} x real time"
+            state = f"{p.simulated_s:.0f} s, {speed}, min {p.min_rate:.2f} bit/s/Hz, {p.handovers} changes"
+            bar.update(task, completed=p.epoch, total=p.epochs, state=state)
+
+        yield show
+
+
+def _run(
+    chosen: scenario.Scenario, output: Path | None, workers: int, resume: bool, force: bool
+) -> tuple[Log, float | None]:
+    """Prepare, warn, run with a progress bar; the real-time factor is None when the log was there already."""
+    factor: list[float] = []
+    with _progress(chosen.title or chosen.name) as show:
+        ready = simulation.prepare(chosen)
+        for warning in ready.prepass.warnings:
+            err.print(f"leosim: warning: {warning}", markup=False, soft_wrap=True)
+        refused = ready.quarantine.sat.size
+        if refused:
+            err.print(f"leosim: {refused} element sets or satellites in quarantine (leosim info names them)")
+
+        def note(p: simulation.Progress) -> None:
+            factor[:] = [p.real_time_factor]
+            show(p)
+
+        log = simulation.run(chosen, output, None, workers, resume, force, note, ready)
+    return log, factor[0] if factor else None
+
+
+@app.command()
+def run(
+    source: ScenarioArgument,
+    element_files: ElementsOption = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    output: OutputOption = None,
+    workers: WorkersOption = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with a run that was cut short")] = False,
+    force: Annotated[bool, typer.Option("--force", help="overwrite the log that is there")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a scenario into a log and print its summary."""
+    log, factor = _run(_load(source, element_files, settings, seed), output, workers, resume, force)
+    if factor is None:
+        err.print(f"leosim: already there: {log.path} (--force runs it again)", markup=False, soft_wrap=True)
+    _print_summary(log, as_json, factor)
+
+
+@app.command()
+def demo(output: OutputOption = None, workers: WorkersOption = 1) -> None:
+    """Run the shipped scenario: log, summary and figures."""
+    log, factor = _run(scenario.load_scenario("demo"), output, workers, resume=False, force=False)
+    _print_summary(log, False, factor)
+    for kind in figures.KINDS:
+        out.print(str(figures.plot(log, kind, log.path.with_name(f"{log.path.stem}-{kind}.png"))))
+
+
+def _print_summary(log: Log, as_json: bool, factor: float | None) -> None:
+    found = summary(log)
+    if as_json:
+        data = {"log": str(log.path), **found.as_dict()}
+        out.print(json.dumps(data if factor is None else {**data, "real_time_factor": factor}), markup=False)
+        return
+    out.print(str(found), markup=False)
+    if factor is not None:
+        out.print(f"{factor:.1f} times real time", markup=False)
+    out.print(f"log: {log.path}", markup=False)
+
+
+@app.command()
+def validate(
+    source: ScenarioArgument,
+    element_files: ElementsOption = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a scenario before it runs: resolved keys, link budget, satellites in view, time and size."""
+    chosen = _load(source, element_files, settings, seed)
+    ready = simulation.prepare(chosen)
+    for warning in ready.prepass.warnings:
+        err.print(f"leosim: warning: {warning}", markup=False, soft_wrap=True)
+    forecast = simulation.forecast(ready)
+    data = {"scenario": chosen.as_dict(), "forecast": forecast, "link_budget": _budget(ready)}
+    if as_json:
+        out.print(json.dumps(data), markup=False)
+        return
+    out.print(scenario.to_toml(chosen.as_dict()), markup=False)
+    table = Table("link budget", *(row["elevation"] for row in data["link_budget"]), box=None)
+    for key in [k for k in data["link_budget"][0] if k != "elevation"]:
+        table.add_row(key, *(f"{row[key]:.1f}" for row in data["link_budget"]))
+    out.print(table)
+    for key, value in forecast.items():
+        out.print(f"{key.replace('_', ' ')}: {value}", markup=False)
+
+
+def _budget(ready: simulation.Prepared) -> list[dict[str, Any]]:
+    seen = ready.prepass.ever_in_view
+    c = ready.constellation
+    altitude_m = float((c.perigee_m[seen] + c.apogee_m[seen]).mean() / 2)
+    mask_deg = ready.scenario.users.mask_deg
+    return [
+        {
+            "elevation": f"{degrees:g} deg",
+            **channel.link_budget(ready.world.radio, altitude_m, degrees),
+        }
+        for degrees in (mask_deg, 90.0)
+    ]
+
+
+@app.command()
+def info(
+    path: LogArgument,
+    timing: Annotated[bool, typer.Option("--timing", help="wall time of each stage")] = False,
+    cite: Annotated[bool, typer.Option("--cite", help="how to cite leosim and the design the run used")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What is in a log: summary, provenance, quarantine."""
+    with open_log(path) as log:
+        found, stages = summary(log), _stages(log)
+        refused = log.quarantine.to_dataframe() if "quarantine" in log else None
+        if as_json:
+            data = {
+                "log": str(path),
+                "complete": log.complete,
+                **found.as_dict(),
+                "rows": log.committed_rows,
+                "digest": log.digest(),
+                "attributes": {k: v for k, v in log.attributes.items() if not k.endswith("_source")},
+                "quarantine": [] if refused is None else refused.astype(str).to_dict("records"),
+            }
+            out.print(json.dumps({**data, "timing_ms": stages} if timing else data), markup=False)
+            return
+        out.print(str(found), markup=False)
+        if not log.complete:
+            out.print(
+                f"not complete: {len(log.rates)} of {log.attributes['epochs']} epochs; leosim run --resume goes on"
+            )
+        for source in json.loads(str(log.attributes["elements"])):
+            out.print(
+                f"elements: {source['file']} ({source['format']}, {source['records']} sets, median epoch "
+                f"{source['median_epoch']}, SHA-256 {source['sha256'][:12]})",
+                markup=False,
+            )
+        if refused is not None and len(refused):
+            out.print(f"quarantine: {len(refused)}")
+            for row in refused.head(20).itertuples():
+                out.print(f"  {row.name} ({row.sat}), {row.file}:{row.line}: {row.reason}", markup=False)
+            if len(refused) > 20:
+                out.print(f"  and {len(refused) - 20} more (--json lists all)")
+        out.print(f"leosim {log.attributes['leosim_version']}, digest {log.digest()[:16]}")
+        if timing:
+            for stage, ms in stages.items():
+                out.print(f"{stage}: {ms:.2f} ms an epoch")
+        if cite:
+            out.print(CITATION, markup=False)
+
+
+CITATION = """leosim: an orbit-driven system simulator of LEO mega-constellations (see CITATION.cff).
+Cell-free clusters: S. Kim, Y. Wu, B. Shim, M. Z. Win, "Cell-free massive non-terrestrial networks",
+IEEE Journal on Selected Areas in Communications, 2024."""
+
+
+def _stages(log: Log) -> dict[str, float]:
+    names = {"csi_s": "geometry and CSI", "decide_s": "decision", "score_s": "scoring", "log_s": "log"}
+    return {text: float(log.timing[name].mean() * 1e3) for name, text in names.items()}
+
+
+@app.command()
+def plot(
+    path: LogArgument,
+    kinds: Annotated[list[str] | None, typer.Argument(help=f"of {', '.join(figures.KINDS)}; all when left out")] = None,
+    style: Annotated[str, typer.Option("--style", help=f"one of {', '.join(figures.STYLES)}")] = "default",
+    output: OutputOption = None,
+    user: Annotated[str | None, typer.Option("--user", help="name or row, for serving and sky")] = None,
+) -> None:
+    """Draw figures from a log, as PNG, PDF or SVG by the ending of -o."""
+    with open_log(path) as log:
+        for kind in kinds or figures.KINDS:
+            target = output or path.with_name(f"{path.stem}-{kind}.png")
+            if output is not None and len(kinds or figures.KINDS) > 1:
+                target = output.with_name(f"{output.stem}-{kind}{output.suffix}")
+            try:
+                written = figures.plot(log, kind, target, style, **({} if user is None else {"user": user}))
+            except ValueError as error:
+                raise typer.BadParameter(str(error)) from None
+            out.print(str(written), markup=False)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="file to write")] = Path("scenario.toml"),
+    source: Annotated[str, typer.Option("--from", help="a shipped scenario to start from")] = "demo",
+) -> None:
+    """Write a commented scenario to start from, and the schema editors check it against."""
+    if path.exists():
+        raise typer.BadParameter(f"{path} is there already; choose another name")
+    text = scenario.find_scenario(source).read_text().replace('"../tle/', '"')
+    schema = path.with_name("leosim.schema.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    schema.write_text(json.dumps(scenario.Scenario.model_json_schema(), indent=1) + "\n")
+    path.write_text(f"#:schema ./{schema.name}\n{text}")
+    out.print(f"{path}\n{schema}", markup=False)
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(help="scenarios, algorithms or keys")]) -> None:
+    """List shipped scenarios, algorithms, or every key of a scenario."""
+    if what == "scenarios":
+        for path in sorted(scenario.shipped("scenarios").glob("*.toml")):
+            out.print(f"{path.stem:<16} {scenario.read_toml(path).get('title', '')}", markup=False)
+    elif what == "algorithms":
+        for folder in scenario.ALGORITHM_FOLDERS:
+            for name in scenario.algorithms(folder):
+                module = scenario.load_algorithm(folder, name)
+                out.print(f"{folder:<12} {name:<16} {(module.__doc__ or '').splitlines()[0]}", markup=False)
+    elif what == "keys":
+        table = Table("key", "default", "meaning", box=None)
+        for row in scenario.list_keys():
+            table.add_row(*row)
+        out.print(table)
+    else:
+        raise typer.BadParameter(f"expected scenarios, algorithms or keys, got {what!r}")
+
+
+@elements_app.command("check")
+def elements_check(
+    files: Annotated[list[Path], typer.Argument(help="element files")],
+    include: Annotated[list[str] | None, typer.Option("--include", help='name pattern, such as "STARLINK*"')] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What is in element files: counts, epochs, shells, and every record refused with its reason."""
+    constellation = elements.read_elements(files, include or ())
+    report = elements.check_report(constellation)
+    if as_json:
+        out.print(json.dumps(report), markup=False)
+        return
+    for key, value in report.items():
+        if isinstance(value, list | dict):
+            out.print(f"{key.replace('_', ' ')}:", markup=False)
+            for item in value.items() if isinstance(value, dict) else value:
+                text = item if isinstance(item, str) else ", ".join(_words(item))
+                out.print(f"  {text}", markup=False)
+        else:
+            out.print(f"{key.replace('_', ' ')}: {value}", markup=False)
+    q = constellation.quarantine
+    for i in range(min(20, q.sat.size)):
+        out.print(f"  refused: {q.file[i]}:{q.line[i]}: {q.name[i]}: {q.reason[i]}", markup=False)
+
+
+def _words(item: Any) -> list[str]:
+    if isinstance(item, dict):
+        return [f"{k.replace('_', ' ')} {v}" for k, v in item.items()]
+    return [str(x) for x in item]
+
+
+@elements_app.command("walker")
+def elements_walker(
+    pattern: Annotated[str, typer.Argument(help="inclination:satellites/planes/phasing, such as 53:1584/72/39")],
+    altitude_km: Annotated[float, typer.Option("--altitude-km", help="height over the equatorial radius (km)")],
+    epoch: Annotated[str, typer.Option("--epoch", help="date and time with zone, such as 2026-08-22T00:00:00Z")],
+    kind: Annotated[str, typer.Option("--kind", help="delta or star")] = "delta",
+    output: OutputOption = None,
+) -> None:
+    """Make a Walker constellation as a 3LE file (or OMM CSV, by the ending .csv of -o)."""
+    try:
+        made = elements.walker(pattern, altitude_km, datetime.fromisoformat(epoch), kind)  # type: ignore[arg-type]
+        text = elements.format_omm_csv(made) if output and output.suffix == ".csv" else elements.format_tle(made)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if output is None:
+        sys.stdout.write(text)
+        return
+    output.write_text(text)
+    out.print(f"{output}: {len(made)} satellites", markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,774 @@
+"""Figures of a log: rates, their distribution, serving satellites, handovers and the sky of a user.
+
+Each function draws on the axes it is given, or on a figure of its own; pyplot is never involved.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.projections.polar import PolarAxes
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Bbox
+
+from leosim import handover
+from leosim.log import Log
+from leosim.report import summary as numbers
+from leosim.units import NS_PER_S, rad_to_deg
+
+RATES = {"hardening": "hardening rate", "ergodic": "ergodic rate"}
+RATE_UNIT = "bit/s/Hz"
+
+# Okabe and Ito: told apart with every kind of colour vision.
+BLACK, GREY = "#000000", "#8c8c8c"
+ORANGE, SKY, GREEN, YELLOW = "#e69f00", "#56b4e9", "#009e73", "#f0e442"
+BLUE, VERMILLION, PURPLE = "#0072b2", "#d55e00", "#cc79a7"
+CYCLE = (BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, YELLOW)
+DASHES = ("-", "--", "-.", ":")
+
+
+# ---------------------------------------------------------------------------------------------
+# Styles
+
+
+@dataclass(frozen=True)
+class Style:
+    """How figures look: width and greatest height (inch), font sizes (points), whether there is a title.
+
+    fixed : every figure has exactly this size (slides); else its height follows its content
+    """
+
+    width: float
+    height: float
+    tallest: float
+    font: float
+    small: float
+    line: float
+    titled: bool
+    fixed: bool
+    family: tuple[str, ...]
+    dpi: int
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """The settings of matplotlib under which a figure is made and saved."""
+        return {
+            "font.family": list(self.family),
+            "font.size": self.font,
+            "axes.titlesize": self.font,
+            "axes.labelsize": self.font,
+            "xtick.labelsize": self.small,
+            "ytick.labelsize": self.small,
+            "legend.fontsize": self.small,
+            "axes.linewidth": 0.6,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.axisbelow": True,
+            "axes.grid": False,
+            "grid.color": "#dddddd",
+            "grid.linewidth": 0.5,
+            "hatch.linewidth": 0.6,
+            "lines.linewidth": self.line,
+            "mathtext.fontset": "dejavuserif" if "serif" in self.family else "dejavusans",
+            "pdf.fonttype": 42,
+            "svg.fonttype": "none",
+            "svg.hashsalt": "leosim",
+            "figure.dpi": 100,
+            "savefig.dpi": self.dpi,
+            "savefig.facecolor": "white",
+        }
+
+
+STYLES = {
+    "default": Style(7.0, 4.0, 14.0, 10.0, 8.5, 1.6, True, False, ("DejaVu Sans", "sans-serif"), 150),
+    "ieee": Style(
+        3.5, 2.5, 8.8, 8.0, 7.0, 1.1, False, False, ("Times New Roman", "STIXGeneral", "DejaVu Serif", "serif"), 600
+    ),
+    "slides": Style(13.333, 7.5, 7.5, 20.0, 16.0, 3.0, True, True, ("DejaVu Sans", "sans-serif"), 120),
+}
+
+
+def _style(name: str) -> Style:
+    if name not in STYLES:
+        raise ValueError(f"style: expected one of {', '.join(STYLES)}, got {name!r}")
+    return STYLES[name]
+
+
+def _axes(style: Style, height: float | None = None, square: bool = False, polar: bool = False) -> Axes:
+    """Axes on a figure of their own, at the size of a style; `height` (inch) where the content asks for it."""
+    width = style.width
+    tall = style.height if height is None else min(max(height, 0.45 * style.height), style.tallest)
+    if square and not style.fixed:
+        tall = width * (1.08 if style.titled else 1.04)
+    figure = Figure(figsize=(width, style.height if style.fixed else tall), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure.add_subplot(projection="polar" if polar else None)
+
+
+def _head(ax: Axes, style: Style, title: str, subtitle: str) -> None:
+    """A title and a smaller line below it, at the left; print has only the line, its title is the caption."""
+    ax.annotate(
+        subtitle,
+        (0.0, 1.0),
+        (0.0, 5.0),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=style.small,
+        color="#555555",
+        annotation_clip=False,
+    )
+    if style.titled:
+        ax.set_title(title, loc="left", pad=9.0 + 1.25 * style.small, fontweight="bold")
+
+
+def _legend(ax: Axes, style: Style, own: bool, handles: Sequence[Any], columns: int) -> None:
+    """A legend below the axes, where it covers nothing; inside axes that are part of somebody's figure."""
+    look: dict[str, Any] = {"handles": list(handles), "frameon": False, "fontsize": style.small}
+    figure = ax.figure
+    if own and isinstance(figure, Figure):
+        figure.legend(loc="outside lower center", ncols=columns, columnspacing=1.4, handlelength=1.8, **look)
+    else:
+        ax.legend(loc="best", **look)
+
+
+def describe(log: Log) -> str:
+    """Algorithms and coherence model of a run, as a line below a title."""
+    about = numbers.scenario(log)
+    parts = [numbers.algorithm(about, folder) for folder in ("clustering", "beamforming") if folder in about]
+    parts += [str(log.attributes["coherence"])] if log.attributes.get("coherence") else []
+    return ", ".join(parts)
+
+
+# ---------------------------------------------------------------------------------------------
+# Names
+
+
+def user_row(log: Log, user: str | int) -> int:
+    """The row of a user given by name or by row; ValueError with the names when there is none."""
+    names = log["users"]["name"].tolist()
+    if isinstance(user, str) and user in names:
+        return names.index(user)
+    if isinstance(user, int | np.integer) and not isinstance(user, bool) and 0 <= user < len(names):
+        return int(user)
+    known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    raise ValueError(f"user: expected a name or a row from 0 to {len(names) - 1}, got {user!r}; users are {known}")
+
+
+def satellite_names(log: Log) -> dict[int, str]:
+    """The name of each satellite by catalogue number; the number where the elements had no name."""
+    satellites = log["satellites"]
+    return {
+        number: name or f"{number}"
+        for number, name in zip(satellites["sat"].tolist(), satellites["name"].tolist(), strict=True)
+    }
+
+
+def _colours(sats: Sequence[int]) -> dict[int, str]:
+    """A colour for each satellite, in order of first appearance: neighbours differ."""
+    return {sat: CYCLE[k % len(CYCLE)] for k, sat in enumerate(dict.fromkeys(sats))}
+
+
+def _on(colour: str) -> str:
+    """Black or white, whichever is read better on a colour."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour))
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "white" if luminance < 0.179 else "black"
+
+
+def _width_pt(text: str, size: float) -> float:
+    """Width of a text in the font in force (points)."""
+    family = matplotlib.rcParams["font.family"]
+    return float(TextPath((0.0, 0.0), text, size=size, prop={"family": family}).get_extents().width)
+
+
+def _spans(marked: np.ndarray, t_s: np.ndarray, step_s: float) -> list[tuple[float, float]]:
+    """Epochs that are marked, neighbours joined, as (begin, length) in seconds."""
+    rows = np.flatnonzero(marked)
+    if not rows.size:
+        return []
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    return [(float(t_s[run[0]]), float(t_s[run[-1]] + step_s - t_s[run[0]])) for run in runs]
+
+
+# ---------------------------------------------------------------------------------------------
+# Rates
+
+
+def rates(log: Log, ax: Axes | None = None, *, kind: str = "hardening", style: str = "default") -> Axes:
+    """Rate of each user over time, the least and the median of each epoch over it, outages shaded.
+
+    kind : "hardening" or "ergodic". A band is shaded where some user is out for a whole epoch; the strip at the
+    foot marks epochs with any outage, such as the interruption of a handover.
+    """
+    look = _style(style)
+    _one_of("kind", kind, RATES)
+    with matplotlib.rc_context(look.context):
+        own = ax is None
+        ax = _axes(look) if ax is None else ax
+        group, step_s = log["rates"], numbers.step_ns(log) / NS_PER_S
+        t_s, rate, outage_s = group.t_ns / NS_PER_S, group[kind], group["outage_s"]
+        users = rate.shape[1]
+        thin = LineCollection(
+            [np.column_stack([t_s, rate[:, u]]) for u in range(users)],
+            colors=GREY,
+            linewidths=0.4 * look.line,
+            alpha=max(0.08, min(0.7, 8.0 / users)),
+            label="users",
+        )
+        ax.add_collection(thin)
+        (median,) = ax.plot(t_s, np.median(rate, axis=1), color=BLUE, label="median")
+        (least,) = ax.plot(t_s, rate.min(axis=1), color=VERMILLION, label="least")
+        handles: list[Any] = [
+            Line2D([], [], color=GREY, linewidth=0.6 * look.line, label="each user" if users > 1 else "the user"),
+            median,
+            least,
+        ]
+        ax.set_xlim(t_s[0], t_s[-1] + step_s)
+        top = float(rate.max())
+        ax.set_ylim(0.0, 1.06 * top if top > 0.0 else 1.0)
+        whole = (outage_s >= 0.999 * step_s).any(axis=1)
+        some = (outage_s > 0.0).any(axis=1)
+        if whole.any():
+            for begin, length in _spans(whole, t_s, step_s):
+                ax.axvspan(begin, begin + length, color=PURPLE, alpha=0.3, linewidth=0, zorder=0)
+            handles.append(Patch(color=PURPLE, alpha=0.3, linewidth=0, label="a user out, whole epoch"))
+        if some.any():
+            ax.broken_barh(
+                _spans(some, t_s, step_s),
+                (0.0, 0.025),
+                transform=ax.get_xaxis_transform(),
+                facecolor=BLACK,
+                edgecolor=BLACK,
+                linewidth=0.3,
+                zorder=3,
+                label="outage",
+            )
+            handles.append(Patch(color=BLACK, label="any outage" if users > 1 else "outage"))
+        ax.set_xlabel("time since start (s)")
+        ax.set_ylabel(f"{RATES[kind]} ({RATE_UNIT})")
+        ax.grid(axis="y")
+        _head(ax, look, f"{RATES[kind].capitalize()} of {_people(log)}", describe(log))
+        _legend(ax, look, own, handles, 5 if look.width > 4 else 3)
+    return ax
+
+
+def cdf(
+    logs: Log | Sequence[Log],
+    ax: Axes | None = None,
+    *,
+    kinds: Sequence[str] = ("hardening", "ergodic"),
+    labels: Sequence[str] | None = None,
+    style: str = "default",
+) -> Axes:
+    """Distribution of the rates of all user-epochs, its 5 % point marked and its value in the legend.
+
+    logs : one log, or several to compare; labels : a name a log (default: its file). Outage counts as rate 0.
+    """
+    look = _style(style)
+    for kind in kinds:
+        _one_of("kinds", kind, RATES)
+    runs = [logs] if isinstance(logs, Log) else list(logs)
+    if not runs or not kinds:
+        raise ValueError(f"expected at least one log and one kind of rate, got {len(runs)} and {len(kinds)}")
+    names = [log.path.stem for log in runs] if labels is None else list(labels)
+    if len(names) != len(runs):
+        raise ValueError(f"labels: expected one a log ({len(runs)}), got {len(names)}")
+    with matplotlib.rc_context(look.context):
+        own = ax is None
+        ax = _axes(look) if ax is None else ax
+        handles: list[Any] = []
+        alone = len(runs) == 1 and labels is None
+        share = numbers.LOW_SHARE
+        for row, (log, name) in enumerate(zip(runs, names, strict=True)):
+            for place, kind in enumerate(kinds):
+                values = np.sort(log["rates"][kind].ravel())
+                low = float(np.quantile(values, share))
+                colour = CYCLE[(place if len(runs) == 1 else row) % len(CYCLE)]
+                dash = DASHES[(place if len(kinds) > 1 else row) % len(DASHES)]
+                what = kind if alone else name if len(kinds) == 1 else f"{name}, {kind}"
+                probability = np.arange(1, values.size + 1) / values.size
+                ax.plot(values, probability, color=colour, linestyle=dash, label=what)
+                mark = {"marker": "o", "markersize": 2.6 * look.line, "markeredgecolor": "white"}
+                ax.plot([low], [share], color=colour, zorder=4, label=f"{what}, 5 %", **mark)  # type: ignore[arg-type]
+                handles.append(Line2D([], [], color=colour, linestyle=dash, **mark, label=f"{what}, 5 %: {low:.3f}"))  # type: ignore[arg-type]
+        ax.axhline(share, color=BLACK, linewidth=0.5, linestyle=":", zorder=1)
+        ax.set_ylim(0.0, 1.0)
+        least = min(float(log["rates"][kind].min()) for log in runs for kind in kinds)
+        most = max(float(log["rates"][kind].max()) for log in runs for kind in kinds)
+        room = 0.04 * (most - least) or 0.5
+        ax.set_xlim(max(0.0, least - room), most + room)
+        ax.set_yticks([share, 0.25, 0.5, 0.75, 1.0], ["5 %", "25 %", "50 %", "75 %", "100 %"])
+        ax.set_xlabel(f"rate ({RATE_UNIT})")
+        ax.set_ylabel("share of user-epochs")
+        ax.grid()
+        told = list(dict.fromkeys(describe(log) for log in runs))
+        _head(ax, look, "Distribution of rates", told[0] if len(told) == 1 else f"{len(runs)} runs")
+        wide = max(_width_pt(handle.get_label(), look.small) for handle in handles) + 4.5 * look.small
+        _legend(ax, look, own, handles, max(1, min(len(handles), int(0.95 * 72 * look.width / wide))))
+    return ax
+
+
+def _people(log: Log) -> str:
+    names = log["users"]["name"]
+    return str(names[0]) if len(names) == 1 else f"{len(names)} users"
+
+
+def _one_of(what: str, value: str, known: Any) -> None:
+    if value not in known:
+        raise ValueError(f"{what}: expected one of {', '.join(known)}, got {value!r}")
+
+
+# ---------------------------------------------------------------------------------------------
+# Serving satellites of one user
+
+PASS_GAP_S = 600.0  # a satellite that serves again sooner does so on the same pass: no orbit is that short
+
+
+def serving_intervals(log: Log, user: str | int) -> pd.DataFrame:
+    """When each satellite serves a user: columns sat, start_s, end_s, in order of start."""
+    row = user_row(log, user)
+    effective_ns, sets = numbers.serving_sets(log, np.array([row]))
+    table = handover.stays(effective_ns, sets, numbers.end_ns(log))
+    return table[["sat", "start_s", "end_s"]].sort_values(["start_s", "sat"], ignore_index=True)
+
+
+def passes(intervals: pd.DataFrame) -> pd.DataFrame:
+    """Intervals of one satellite that lie within one pass, as one: sat, start_s, end_s, in order of start."""
+    ordered = intervals.sort_values(["sat", "start_s"])
+    before = ordered.groupby("sat")["end_s"].shift(1)
+    first = (before.isna() | (ordered.start_s - before > PASS_GAP_S)).cumsum()
+    found = ordered.groupby(first).agg(sat=("sat", "first"), start_s=("start_s", "min"), end_s=("end_s", "max"))
+    return found.sort_values(["start_s", "sat"], ignore_index=True)
+
+
+def pack(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """First-fit packing of intervals, given in order of begin, into as few lanes: [interval] lane, from 0.
+
+    No two intervals of a lane overlap; they may touch.
+    """
+    lanes: list[float] = []
+    found = np.zeros(len(begin), dtype=int)
+    for k, (start, stop) in enumerate(zip(begin.tolist(), end.tolist(), strict=True)):
+        lane = next((i for i, free in enumerate(lanes) if free <= start), len(lanes))
+        if lane == len(lanes):
+            lanes.append(stop)
+        lanes[lane] = stop
+        found[k] = lane
+    return found
+
+
+def serving(log: Log, ax: Axes | None = None, *, user: str | int = 0, style: str = "default") -> Axes:
+    """Which satellites serve a user, and when: a bar an interval, a lane for one satellite at a time.
+
+    user : a name or a row. Epochs in which the user is in outage, if only for a handover, are shaded.
+    """
+    look = _style(style)
+    row = user_row(log, user)
+    name = str(log["users"]["name"][row])
+    with matplotlib.rc_context(look.context):
+        own = ax is None
+        bars = serving_intervals(log, row)
+        spans = passes(bars)
+        names, colours = satellite_names(log), _colours(spans.sat.tolist())
+        t_ns, step_s = log["rates"].t_ns, numbers.step_ns(log) / NS_PER_S
+        first_s, last_s = float(t_ns[0]) / NS_PER_S, numbers.end_ns(log) / NS_PER_S
+        margin_in = 0.5 + 0.03 * look.font
+        wide_pt = 72 * (look.width - 0.4) if ax is None else ax.get_window_extent().width * 72 / ax.figure.dpi
+        size, labelled = 0.8 * look.small, []
+        for _ in range(3):  # where lanes are low, letters are small, and labels short
+            per_pt = (last_s - first_s) / wide_pt
+            labelled = [_label(p, names[p.sat], size, per_pt, last_s) for p in spans.itertuples()]
+            extent = np.array([(low, high) for low, high, _ in labelled]).reshape(-1, 2)
+            order = np.argsort(extent[:, 0], kind="stable")
+            lane = np.zeros(len(spans), dtype=int)
+            lane[order] = pack(extent[order, 0], extent[order, 1])
+            lanes = int(lane.max(initial=0)) + 1
+            tall = look.height if look.fixed else look.tallest
+            room_pt = 72 * (tall - 2 * margin_in) if ax is None else ax.get_window_extent().height * 72 / ax.figure.dpi
+            fits = 0.72 * room_pt / lanes
+            if size <= fits:
+                break
+            size = max(3.0, fits)
+        lane_in = min(1.6 * size / 72, 0.5)
+        ax = _axes(look, lanes * max(lane_in, 0.2 if lanes < 8 else 0.0) + 2 * margin_in) if ax is None else ax
+        place = {(p.sat, p.start_s): k for p, k in zip(spans.itertuples(), lane.tolist(), strict=True)}
+        starts = {sat: group.start_s.to_numpy() for sat, group in spans.groupby("sat")}
+        for sat, group in bars.groupby("sat"):
+            began = starts[sat][np.searchsorted(starts[sat], group.start_s, side="right") - 1]
+            for start, at in zip(group.itertuples(), began, strict=True):
+                ax.broken_barh(
+                    [(start.start_s, start.end_s - start.start_s)],
+                    (place[sat, at] - 0.42, 0.84),
+                    facecolor=colours[sat],
+                    linewidth=0,
+                    zorder=2,
+                    label=names[sat],
+                )
+        for p, k, (_, _, text) in zip(spans.itertuples(), lane.tolist(), labelled, strict=True):
+            _write(ax, p, k, names[p.sat], text, size, bars, colours[p.sat])
+        outage = _spans(log["rates"]["outage_s"][:, row] > 0.0, t_ns / NS_PER_S, step_s)
+        for begin, length in outage:
+            ax.axvspan(begin, begin + length, facecolor=BLACK, edgecolor=BLACK, linewidth=0.6, alpha=0.25, zorder=1)
+        ax.set_xlim(first_s, last_s)
+        ax.set_ylim(lanes - 0.4, -0.6)
+        ax.set_yticks([])
+        ax.spines["left"].set_visible(False)
+        ax.set_xlabel("time since start (s)")
+        _head(ax, look, f"Serving satellites of {name}", describe(log) if look.titled else f"{name}; {describe(log)}")
+        if outage:
+            _legend(ax, look, own, [Patch(color=BLACK, alpha=0.25, label="epochs with outage")], 1)
+    return ax
+
+
+def _label(span: Any, name: str, size: float, per_pt: float, last_s: float) -> tuple[float, float, str]:
+    """The extent a pass and its name need in a lane (s), and where the name stands: inside, after or before."""
+    needed = (_width_pt(name, size) + 4.0) * per_pt
+    if needed <= span.end_s - span.start_s:
+        return span.start_s, span.end_s, "inside"
+    if span.end_s + needed <= last_s:
+        return span.start_s, span.end_s + needed, "after"
+    return span.start_s - needed, span.end_s, "before"
+
+
+def _write(ax: Axes, span: Any, lane: int, name: str, where: str, size: float, bars: pd.DataFrame, colour: str) -> None:
+    """The name of a satellite on or beside its bars; outlined where it lies over the gaps between them."""
+    about: dict[str, Any] = {"fontsize": size, "va": "center_baseline", "zorder": 4, "clip_on": True}
+    at = {"inside": span.start_s, "after": span.end_s, "before": span.start_s}[where]
+    shift = (-2.0 if where == "before" else 2.0, 0.0)
+    side = "right" if where == "before" else "left"
+    one = ((bars.sat == span.sat) & (bars.start_s >= span.start_s) & (bars.end_s <= span.end_s)).sum() == 1
+    ink = _on(colour) if where == "inside" and one else BLACK
+    effects = [] if where != "inside" or one else [patheffects.withStroke(linewidth=0.25 * size, foreground="white")]
+    ax.annotate(name, (at, lane), shift, textcoords="offset points", ha=side, color=ink, path_effects=effects, **about)
+
+
+# ---------------------------------------------------------------------------------------------
+# Handovers
+
+MOST_USERS = 40  # with names a page can hold
+
+
+def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Axes:
+    """Soft and hard handovers of each user a minute, and the satellites that join and leave its serving set.
+
+    Of more than 40 users, those with the most handovers.
+    """
+    look = _style(style)
+    with matplotlib.rc_context(look.context):
+        own = ax is None
+        table = numbers.per_user(log)
+        total = len(table)
+        if total > MOST_USERS:
+            busiest = (table.soft_per_minute + table.hard_per_minute).sort_values(ascending=False, kind="stable")
+            table = table.loc[busiest.index[:MOST_USERS]]
+        row_in = 0.0265 * look.small
+        ax = _axes(look, len(table) * row_in + 1.1 + 0.03 * look.font) if ax is None else ax
+        y, thick = np.arange(len(table)), 0.36
+        parts = (
+            ("soft_per_minute", "soft handovers", -0.2, {"color": BLUE}),
+            ("hard_per_minute", "hard handovers", -0.2, {"color": VERMILLION, "hatch": "////"}),
+            ("joins_per_minute", "joins", 0.2, {"color": SKY}),
+            ("leaves_per_minute", "leaves", 0.2, {"color": ORANGE, "hatch": "...."}),
+        )
+        handles = []
+        for column, label, shift, paint in parts:
+            before = {"hard_per_minute": "soft_per_minute", "leaves_per_minute": "joins_per_minute"}.get(column)
+            left = np.zeros(len(table)) if before is None else table[before].to_numpy()
+            drawn = ax.barh(
+                y + shift, table[column], thick, left=left, label=label, edgecolor="white", linewidth=0.0, **paint
+            )
+            handles.append(drawn)
+        ax.set_yticks(y, [str(name) for name in table.index])
+        ax.tick_params(axis="y", length=0)
+        if look.fixed and len(table) > 14:
+            ax.tick_params(axis="y", labelsize=max(6.0, look.small * 14 / len(table)))
+        ax.set_ylim(len(table) - 0.4, -0.6)
+        ax.set_xlim(left=0.0)
+        if not table[[column for column, *_ in parts]].to_numpy().any():
+            ax.set_xlim(0.0, 1.0)
+            ax.text(0.5, 0.5, "no changes of serving sets", transform=ax.transAxes, ha="center", color="#555555")
+        ax.set_xlabel("events per minute")
+        ax.grid(axis="x")
+        text = describe(log)
+        text += f"; {MOST_USERS} busiest of {total} users" if total > MOST_USERS else ""
+        _head(ax, look, "Handovers", text)
+        _legend(ax, look, own, handles, 4 if look.width > 4 else 2)
+    return ax
+
+
+# ---------------------------------------------------------------------------------------------
+# Sky
+
+
+def sky(
+    log: Log, ax: Axes | None = None, *, user: str | int = 0, t_s: float | None = None, style: str = "default"
+) -> Axes:
+    """The sky of a user as a map: north up, east right, the zenith in the middle, rings of elevation.
+
+    user : a name or a row; t_s : one instant (s since the start), or None for the tracks of the whole run.
+    Satellites in view are grey, serving ones coloured and named. `ax`, if given, must be polar.
+    Raises ValueError for axes that are not, an unknown user and a time outside the run.
+    """
+    look = _style(style)
+    row = user_row(log, user)
+    name = str(log["users"]["name"][row])
+    if ax is not None and not isinstance(ax, PolarAxes):
+        raise ValueError("ax: expected polar axes (projection='polar')")
+    geometry, end_s = log["geometry"], numbers.end_ns(log) / NS_PER_S
+    first_s = float(log["rates"].t_ns[0]) / NS_PER_S
+    if t_s is not None and not first_s <= t_s < end_s:
+        raise ValueError(f"t_s: expected a time from {first_s:g} to below {end_s:g} s, got {t_s:g}")
+    with matplotlib.rc_context(look.context):
+        ax = _axes(look, square=True, polar=True) if ax is None else ax
+        mask_deg = float(rad_to_deg(log["users"]["mask_rad"][row]))
+        rim_deg = 10.0 * math.floor(max(0.0, mask_deg - 1.0) / 10.0)
+        _compass(ax, look, mask_deg, rim_deg)
+        tracks = _tracks(log, row)
+        names = satellite_names(log)
+        if t_s is None:
+            marks = _draw_run(ax, look, tracks, 1.5 * numbers.step_ns(log) / NS_PER_S)
+            when = f"{first_s:g} to {end_s:g} s"
+        else:
+            sample = int(np.searchsorted(geometry.t_ns, round(t_s * NS_PER_S), side="right") - 1)
+            at_s = float(geometry.t_ns[sample]) / NS_PER_S
+            marks = _draw_instant(ax, look, tracks, at_s)
+            when = f"{at_s:g} s"
+        written = _write_names(ax, look, marks, names)
+        served = len(marks)
+        told = f"{served} serving" if written == served else f"{served} serving, {written} named"
+        about = (
+            f"{when}: {tracks.sat[tracks.t_s == at_s].nunique() if t_s is not None else tracks.sat.nunique()} in view"
+        )
+        _head(ax, look, f"Sky of {name}", f"{'' if look.titled else name + ', '}{about}, {told}")
+    return ax
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A serving satellite to be named: its colour and where its name may stand (azimuth, zenith distance)."""
+
+    sat: int
+    colour: str
+    spots: list[tuple[float, float]]
+
+
+def _compass(ax: PolarAxes, look: Style, mask_deg: float, rim_deg: float) -> None:
+    """North up, east right, rings of elevation with their degrees, the mask as a dashed circle."""
+    ax.set_theta_zero_location("N")
+    ax.set_theta_direction(-1)
+    ax.set_thetagrids(np.arange(0, 360, 45), ["N", "", "E", "", "S", "", "W", ""], fontsize=look.font)
+    ax.tick_params(axis="x", pad=0.1 * look.font)
+    rings = [ring for ring in (60.0, 30.0, rim_deg) if ring >= rim_deg and (ring == rim_deg or ring - rim_deg >= 10.0)]
+    ax.set_ylim(0.0, 90.0 - rim_deg)
+    ax.set_rgrids([90.0 - ring for ring in rings], ["" for _ in rings])
+    ax.grid(color="#dddddd", linewidth=0.5)
+    ax.spines["polar"].set_color("#bbbbbb")
+    around = np.linspace(0.0, 2.0 * np.pi, 361)
+    ax.plot(
+        around,
+        np.full(around.size, 90.0 - mask_deg),
+        color=BLACK,
+        linewidth=0.45 * look.line,
+        dashes=(4, 3),
+        zorder=1.5,
+    )
+    halo = [patheffects.withStroke(linewidth=2.0, foreground="white")]
+    for ring, text in [(ring, f"{ring:g}°") for ring in rings] + [(mask_deg, f"mask {mask_deg:g}°")]:
+        azimuth = math.radians(157.5 if text.startswith("mask") else 22.5)
+        ax.text(
+            azimuth,
+            90.0 - ring,
+            text,
+            fontsize=0.85 * look.small,
+            color="#555555",
+            ha="center",
+            va="center",
+            path_effects=halo,
+            zorder=3,
+        )
+
+
+def _tracks(log: Log, row: int) -> pd.DataFrame:
+    """What a user sees: a row an epoch and satellite, columns t_s, sat, azimuth_rad, zenith_deg, serving."""
+    geometry = log["geometry"]
+    mine = geometry["user"] == row
+    epoch = np.repeat(np.arange(len(geometry)), geometry.size("pair"))[mine]
+    sat = geometry["sat"][mine]
+    _, decision, user, serving_sat = numbers.decisions(log)
+    chosen = user == row
+    rows = numbers.in_force(log, geometry.t_ns)[epoch]
+    code = rows.astype(np.int64) << 32 | sat
+    active = np.isin(code, decision[chosen].astype(np.int64) << 32 | serving_sat[chosen])
+    return pd.DataFrame(
+        {
+            "t_s": geometry.t_ns[epoch] / NS_PER_S,
+            "sat": sat,
+            "azimuth_rad": geometry["azimuth_rad"][mine],
+            "zenith_deg": 90.0 - rad_to_deg(geometry["elevation_rad"][mine]),
+            "serving": active,
+        }
+    ).sort_values(["sat", "t_s"], ignore_index=True)
+
+
+def _segments(track: pd.DataFrame, longest_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """The steps of a track, [step, end, (azimuth, zenith)], and whether the satellite serves from each on."""
+    points = track[["azimuth_rad", "zenith_deg"]].to_numpy()
+    together = np.diff(track.t_s.to_numpy()) <= longest_s
+    return np.stack([points[:-1], points[1:]], axis=1)[together], track.serving.to_numpy()[:-1][together]
+
+
+def _draw_run(ax: PolarAxes, look: Style, tracks: pd.DataFrame, longest_s: float) -> list[_Mark]:
+    """The track of every satellite, thick and coloured where it serves."""
+    ordered = tracks[tracks.serving].groupby("sat").t_s.min().sort_values(kind="stable")
+    colours, marks = _colours(ordered.index.tolist()), []
+    for sat, track in tracks.groupby("sat"):
+        steps, active = _segments(track, longest_s)
+        ax.add_collection(LineCollection(list(steps), colors="#c4c4c4", linewidths=0.45 * look.line, zorder=2))
+        if track.serving.any():
+            number = int(track.sat.iloc[0])
+            bold = LineCollection(list(steps[active]), colors=colours[number], linewidths=1.3 * look.line, zorder=2.5)
+            bold.set_capstyle("round")
+            bold.set_label(str(number))
+            ax.add_collection(bold)
+            spots = track.loc[track.serving, ["azimuth_rad", "zenith_deg"]].to_numpy()
+            choice = [len(spots) // 2, len(spots) // 4, 3 * len(spots) // 4, len(spots) - 1, 0]
+            marks.append(_Mark(number, colours[number], [(float(a), float(z)) for a, z in spots[choice]]))
+    length = tracks[tracks.serving].groupby("sat").size()
+    return sorted(marks, key=lambda mark: -int(length[mark.sat]))
+
+
+def _draw_instant(ax: PolarAxes, look: Style, tracks: pd.DataFrame, at_s: float) -> list[_Mark]:
+    """Every satellite in view at one instant, a line from where it was during the minute before."""
+    now = tracks[tracks.t_s == at_s]
+    colours, marks = _colours(now.sat[now.serving].tolist()), []
+    recent = tracks[(tracks.t_s <= at_s) & (tracks.t_s >= at_s - 60.0)]
+    for spot in now.itertuples():
+        trail = recent[recent.sat == spot.sat]
+        colour = colours.get(spot.sat, "#9a9a9a")
+        ax.plot(trail.azimuth_rad, trail.zenith_deg, color=colour, linewidth=0.6 * look.line, zorder=2)
+        size = (4.5 if spot.serving else 2.5) * look.line
+        edge = BLACK if spot.serving else "none"
+        ax.plot(
+            [spot.azimuth_rad],
+            [spot.zenith_deg],
+            marker="o",
+            markersize=size,
+            color=colour,
+            markeredgecolor=edge,
+            markeredgewidth=0.5,
+            linestyle="none",
+            zorder=3 if spot.serving else 2.5,
+        )
+        if spot.serving:
+            marks.append(_Mark(int(spot.sat), colour, [(spot.azimuth_rad, spot.zenith_deg)]))
+    return marks
+
+
+def _write_names(ax: PolarAxes, look: Style, marks: list[_Mark], names: dict[int, str]) -> int:
+    """Names beside the satellites where they hide no other name; returns how many found room."""
+    figure = ax.figure.figure
+    figure.draw_without_rendering()  # the layout decides where everything is
+    scale = figure.dpi / 72.0
+    size = 0.78 * look.small
+    window = ax.get_window_extent().padded(0.6 * look.font * scale)
+    renderer = figure.canvas.get_renderer()
+    taken = [text.get_window_extent(renderer) for text in ax.texts[:-1] or ax.texts if text.get_text()]
+    taken += [label.get_window_extent(renderer) for label in ax.get_xticklabels() if label.get_text()]
+    halo = [patheffects.withStroke(linewidth=0.28 * size, foreground="white")]
+    tall = 1.05 * size * scale
+    written = 0
+    for mark in marks:
+        wide = _width_pt(names[mark.sat], size) * scale
+        placed = None
+        for azimuth, zenith in mark.spots:
+            x, y = ax.transData.transform((azimuth, zenith))
+            gap = 2.6 * look.line * scale
+            for dx, dy in ((gap, 0), (-gap - wide, 0), (-wide / 2, gap + tall / 2), (-wide / 2, -gap - tall / 2)):
+                box = Bbox.from_bounds(x + dx, y + dy - tall / 2, wide, tall)
+                inside = window.x0 <= box.x0 and box.x1 <= window.x1 and window.y0 <= box.y0 and box.y1 <= window.y1
+                if inside and not any(box.overlaps(other) for other in taken):
+                    placed = (azimuth, zenith, dx / scale, dy / scale, box)
+                    break
+            if placed is not None:
+                break
+        if placed is None:
+            continue
+        azimuth, zenith, right, up, box = placed
+        taken.append(box)
+        written += 1
+        ax.annotate(
+            names[mark.sat],
+            (azimuth, zenith),
+            (right, up),
+            textcoords="offset points",
+            ha="left",
+            va="center_baseline",
+            fontsize=size,
+            color=BLACK,
+            path_effects=halo,
+            annotation_clip=False,
+            zorder=5,
+        )
+    return written
+
+
+# ---------------------------------------------------------------------------------------------
+# Files
+
+KINDS: dict[str, Callable[..., Axes]] = {
+    "rates": rates,
+    "cdf": cdf,
+    "serving": serving,
+    "sky": sky,
+    "handovers": handovers,
+}
+SUFFIXES = (".png", ".pdf", ".svg")
+
+
+def figure(log: Log | Sequence[Log], kind: str, style: str = "default", **options: Any) -> Figure:
+    """A figure of a kind in a style; `options` are those of the function of that name in this module.
+
+    log : one log; `cdf` also takes several. Raises ValueError for an unknown kind, style or option.
+    """
+    _one_of("kind of figure", kind, KINDS)
+    _style(style)
+    if not isinstance(log, Log) and kind != "cdf":
+        raise ValueError(f"a figure of {kind} shows one log, got {len(log)}; only cdf compares several")
+    made = KINDS[kind](log, style=style, **options).figure
+    if not isinstance(made, Figure):
+        raise ValueError("ax: a figure of its own is made; to draw on axes call the function of that kind")
+    return made
+
+
+def plot(
+    log: Log | Sequence[Log], kind: str, output: str | os.PathLike[str], style: str = "default", **options: Any
+) -> Path:
+    """Write a figure to a file, PNG, PDF or SVG by its suffix; returns the path.
+
+    Raises ValueError for an unknown kind, style or suffix, before anything is drawn.
+    """
+    path = Path(output)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"output: expected a file name that ends in {', '.join(SUFFIXES)}, got {path.name!r}")
+    made = figure(log, kind, style, **options)
+    # No date: the same log gives the same file.
+    dated = {".pdf": "CreationDate", ".svg": "Date"}.get(path.suffix.lower())
+    with matplotlib.rc_context(_style(style).context):
+        made.savefig(path, format=path.suffix.lower()[1:], metadata={dated: None} if dated else None)
+    return path

@@ -1,0 +1,344 @@
+"""What a run comes to, in numbers: rates, handovers, outage and solver, of all users and of each."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from leosim import handover
+from leosim.log import Log
+from leosim.records import SERVED, SOLVER_STATUS, USER_STATUS
+from leosim.units import ns_to_s
+
+LOW_SHARE = 0.05  # of the user-epochs: the "5 % rate"
+
+
+# ---------------------------------------------------------------------------------------------
+# What a log says, as reports need it
+
+
+def scenario(log: Log) -> dict[str, Any]:
+    """The resolved scenario of a run as a dict; empty when the log has none."""
+    found = json.loads(str(log.attributes.get("scenario", "{}")))
+    return found if isinstance(found, dict) else {}
+
+
+def step_ns(log: Log) -> int:
+    """Length of an epoch (ns): the attribute of the log, or the distance of its rows."""
+    if "step_ns" in log.attributes:
+        return int(log.attributes["step_ns"])
+    t_ns = log["rates"].t_ns
+    if t_ns.size < 2:
+        raise ValueError(f"{log.path}: no attribute step_ns and only {t_ns.size} epoch; write the log with step_ns")
+    return int(np.diff(t_ns).min())
+
+
+def end_ns(log: Log) -> int:
+    """End of the last epoch in the log (ns since the start of the run)."""
+    return int(log["rates"].t_ns[-1]) + step_ns(log)
+
+
+def decisions(log: Log) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The decisions that took effect before the end: when (ns), and their pairs.
+
+    Returns effective_ns : [decision]; decision, user, sat : [pair] row in effective_ns, row of the user,
+    catalogue number.
+    """
+    clusters = log["clusters"]
+    effective_ns = clusters["effective_t_ns"]
+    count = int(np.searchsorted(effective_ns, end_ns(log)))
+    decision = np.repeat(np.arange(len(clusters)), clusters.size("pair"))
+    keep = decision < count
+    return effective_ns[:count], decision[keep], clusters["user"][keep], clusters["sat"][keep]
+
+
+def in_force(log: Log, t_ns: np.ndarray) -> np.ndarray:
+    """The row of the decision in force at each time; -1 before the first: [time] int."""
+    return np.searchsorted(log["clusters"]["effective_t_ns"], t_ns, side="right") - 1
+
+
+def serving_sets(log: Log, users: np.ndarray | None = None) -> tuple[np.ndarray, list[list[frozenset[int]]]]:
+    """When each decision took effect (ns), and the serving set it gave each user (all, or the rows asked for)."""
+    effective_ns, decision, user, sat = decisions(log)
+    if users is not None:
+        place = np.full(len(log["users"]), -1)
+        place[users] = np.arange(len(users))
+        keep = place[user] >= 0
+        decision, user, sat = decision[keep], place[user[keep]], sat[keep]
+    count = len(log["users"]) if users is None else len(users)
+    edges = np.searchsorted(decision, np.arange(effective_ns.size + 1))
+    return effective_ns, [
+        handover.serving_sets(user[a:b], sat[a:b], count) for a, b in pairwise(edges.tolist())
+    ]
+
+
+def unserved(log: Log) -> np.ndarray:
+    """The status the decision in force at the beginning of each epoch gives each user: [epoch, user].
+
+    SERVED where no decision is in force yet.
+    """
+    status, rows = log["clusters"]["status"], in_force(log, log["rates"].t_ns)
+    found: np.ndarray = np.where(rows[:, None] >= 0, status[rows.clip(min=0)], SERVED)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------
+# All users
+
+
+@dataclass(frozen=True)
+class RateSummary:
+    """Least, 5 %, median and mean rate over all user-epochs, and the mean of the sum over users (bit/s/Hz)."""
+
+    least: float
+    low: float
+    median: float
+    mean: float
+    mean_sum: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in numbers; rates in bit/s/Hz, counts `_per_user_minute` over all users and the whole run.
+
+    solver : share of the decisions with each status; worst_gap : largest certified distance of the least rate
+    from its bound for the chosen serving sets, None when no decision has a certificate; stay_s : mean of the
+    stays seen from begin to end, None without one; jaccard : mean overlap of consecutive serving sets;
+    unserved : user-epochs declared unserved, by reason.
+    """
+
+    title: str
+    start_utc: str
+    duration_s: float
+    complete: bool
+    epochs: int
+    users: int
+    satellites: int
+    quarantined: int
+    coherence: str
+    beamforming: str
+    clustering: str
+    hardening: RateSummary
+    ergodic: RateSummary
+    soft_per_user_minute: float
+    hard_per_user_minute: float
+    joins_per_user_minute: float
+    leaves_per_user_minute: float
+    accesses: int
+    drops: int
+    ping_pongs: int
+    ping_pong_window_s: float
+    stay_s: float | None
+    jaccard: float
+    outage_s: float
+    outage_s_per_user_minute: float
+    outage_percent: float
+    interruption_s: float
+    interruption_s_per_user_minute: float
+    interruption_percent: float
+    decisions: int
+    solver: dict[str, float]
+    worst_gap: float | None
+    unserved: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All numbers, ready for JSON."""
+        return asdict(self)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """A table for people: what, and how much with its unit."""
+        state = "" if self.complete else ", unfinished"
+        out = (
+            f"{self.outage_s:.3g} s ({self.outage_percent:.3g} %), {self.outage_s_per_user_minute:.3g} s a user-minute"
+        )
+        interrupted = (
+            f"{self.interruption_s:.3g} s ({self.interruption_percent:.3g} %), "
+            f"{self.interruption_s_per_user_minute:.3g} s a user-minute"
+        )
+        solver = ", ".join(f"{100 * share:.3g} % {name}" for name, share in self.solver.items())
+        gap = "none certified" if self.worst_gap is None else f"{self.worst_gap:.2g} bit/s/Hz"
+        unserved_text = ", ".join(f"{count} ({reason})" for reason, count in self.unserved.items()) or "0"
+        return [
+            ("scenario", self.title),
+            ("start", f"{self.start_utc} UTC"),
+            ("duration", f"{self.duration_s:g} s, {self.epochs} epochs{state}"),
+            ("users", f"{self.users}"),
+            ("satellites", f"{self.satellites} flown, {self.quarantined} quarantined"),
+            ("coherence", self.coherence),
+            ("algorithms", f"{self.clustering} clustering, {self.beamforming} beamforming"),
+            ("hardening rate", _rate_text(self.hardening)),
+            ("ergodic rate", _rate_text(self.ergodic)),
+            ("mean sum rate", f"{self.hardening.mean_sum:.4g} hardening, {self.ergodic.mean_sum:.4g} ergodic bit/s/Hz"),
+            (
+                "handovers",
+                f"{self.soft_per_user_minute:.3g} soft, {self.hard_per_user_minute:.3g} hard a user-minute; "
+                f"{_count(self.accesses, 'access', 'accesses')}, {_count(self.drops, 'drop', 'drops')}",
+            ),
+            (
+                "satellites a user",
+                f"{self.joins_per_user_minute:.3g} join, {self.leaves_per_user_minute:.3g} leave a user-minute",
+            ),
+            ("ping-pongs", f"{self.ping_pongs} (back within {self.ping_pong_window_s:g} s)"),
+            ("mean stay", "none complete" if self.stay_s is None else f"{self.stay_s:.3g} s"),
+            ("set overlap", f"{self.jaccard:.4f} (Jaccard, consecutive decisions)"),
+            ("outage", out),
+            ("interruption", interrupted),
+            ("solver", f"{solver} of {_count(self.decisions, 'decision', 'decisions')}"),
+            ("worst gap", gap),
+            ("unserved", f"{unserved_text} of {self.users * self.epochs} user-epochs"),
+        ]
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def summary(log: Log) -> Summary:
+    """A run in numbers, from its log; of a run that is still going, as far as it is.
+
+    Raises KeyError when the log lacks a group of a run (rates, clusters, solver, users, satellites).
+    """
+    rates, about = log["rates"], scenario(log)
+    users, epochs = len(log["users"]), len(rates)
+    duration_s = ns_to_s(end_ns(log) - int(rates.t_ns[0]))
+    user_minutes = max(users * duration_s / 60.0, math.ulp(0.0))
+    moves, stays = _moves(log)
+    whole = stays[stays.begun & stays.ended]
+    outage_s, interruption_s = float(rates["outage_s"].sum()), float(rates["interruption_s"].sum())
+    status, reasons = log["solver"]["status"], unserved(log)
+    gap = _certificate_gaps(log)
+    total = moves.sum(numeric_only=True)
+    return Summary(
+        title=str(log.attributes.get("title", log.path.stem)),
+        start_utc=str(log.start.astype("datetime64[s]")).replace("T", " "),
+        duration_s=duration_s,
+        complete=log.complete,
+        epochs=epochs,
+        users=users,
+        satellites=len(log["satellites"]),
+        quarantined=len(log["quarantine"]) if "quarantine" in log else 0,
+        coherence=str(log.attributes.get("coherence", "")),
+        beamforming=algorithm(about, "beamforming"),
+        clustering=algorithm(about, "clustering"),
+        hardening=_rate_summary(rates["hardening"]),
+        ergodic=_rate_summary(rates["ergodic"]),
+        soft_per_user_minute=float(total.soft) / user_minutes,
+        hard_per_user_minute=float(total.hard) / user_minutes,
+        joins_per_user_minute=float(total.joins) / user_minutes,
+        leaves_per_user_minute=float(total.leaves) / user_minutes,
+        accesses=int(total.access),
+        drops=int(total["drop"]),
+        ping_pongs=int(total.ping_pongs),
+        ping_pong_window_s=ping_pong_window_s(about),
+        stay_s=float((whole.end_s - whole.start_s).mean()) if len(whole) else None,
+        jaccard=float(moves.jaccard.mean()),
+        outage_s=outage_s,
+        outage_s_per_user_minute=outage_s / user_minutes,
+        outage_percent=100.0 * outage_s / (60.0 * user_minutes),
+        interruption_s=interruption_s,
+        interruption_s_per_user_minute=interruption_s / user_minutes,
+        interruption_percent=100.0 * interruption_s / (60.0 * user_minutes),
+        decisions=int(status.size),
+        solver={name: float(np.mean(status == code)) for code, name in SOLVER_STATUS.items() if (status == code).any()},
+        worst_gap=float(gap.max()) if gap.size else None,
+        unserved={
+            name: int((reasons == code).sum())
+            for code, name in USER_STATUS.items()
+            if code != SERVED and (reasons == code).any()
+        },
+    )
+
+
+def algorithm(about: dict[str, Any], folder: str) -> str:
+    """The name of the algorithm a scenario chooses from a folder; "unknown" when it does not say."""
+    return str(about.get(folder, {}).get("algorithm", "unknown"))
+
+
+def ping_pong_window_s(about: dict[str, Any]) -> float:
+    """Within what time a satellite that comes back is a ping-pong, as a scenario says (s); 0: never."""
+    return float(about.get("handover", {}).get("ping_pong_window_s", 0.0))
+
+
+def _moves(log: Log) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Handover metrics a user, and the stays behind them."""
+    effective_ns, sets = serving_sets(log)
+    start, end = int(log["rates"].t_ns[0]), end_ns(log)
+    window_s = ping_pong_window_s(scenario(log))
+    table = handover.metrics(effective_ns, sets, len(log["users"]), start, end, window_s)
+    return table, handover.stays(effective_ns, sets, end)
+
+
+def _certificate_gaps(log: Log) -> np.ndarray:
+    """Upper bound minus least rate of each decision that has a bound (bit/s/Hz)."""
+    upper, least = log["solver"]["upper_rate"], log["solver"]["min_rate"]
+    certified = np.isfinite(upper)
+    gaps: np.ndarray = np.maximum(upper[certified] - least[certified], 0.0)
+    return gaps
+
+
+def _rate_summary(rate: np.ndarray) -> RateSummary:
+    least, low, median = np.quantile(rate, [0.0, LOW_SHARE, 0.5]).tolist()
+    return RateSummary(least, low, median, float(rate.mean()), float(rate.sum(axis=1).mean()))
+
+
+def _rate_text(rate: RateSummary) -> str:
+    return (
+        f"least {rate.least:.3f}, 5 % {rate.low:.3f}, median {rate.median:.3f}, mean {rate.mean:.3f} "
+        "bit/s/Hz over user-epochs"
+    )
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+# ---------------------------------------------------------------------------------------------
+# Each user
+
+
+def per_user(log: Log) -> pd.DataFrame:
+    """A row a user, indexed by name: rates, handovers a minute, stays, outage; units in the names of columns.
+
+    Raises what `summary` raises.
+    """
+    rates = log["rates"]
+    moves, _ = _moves(log)
+    columns: dict[str, np.ndarray] = {}
+    for kind in ("hardening", "ergodic"):
+        rate = rates[kind]
+        least, low, median = np.quantile(rate, [0.0, LOW_SHARE, 0.5], axis=0)
+        found = {"least": least, "5_percent": low, "median": median, "mean": rate.mean(axis=0)}
+        columns |= {f"{kind}_{name}_bit_s_hz": values for name, values in found.items()}
+    minutes = moves["minutes"].to_numpy()
+    for name in ("soft", "hard", "joins", "leaves"):
+        columns[f"{name}_per_minute"] = moves[name].to_numpy() / minutes
+    for name in ("access", "drop", "ping_pongs", "stay_s", "jaccard"):
+        columns[name] = moves[name].to_numpy()
+    columns["outage_s"] = rates["outage_s"].sum(axis=0)
+    columns["interruption_s"] = rates["interruption_s"].sum(axis=0)
+    columns["unserved_epochs"] = (unserved(log) != SERVED).sum(axis=0)
+    return pd.DataFrame(columns, index=pd.Index(log["users"]["name"], name="user"))
+
+
+__all__ = [
+    "RateSummary",
+    "Summary",
+    "algorithm",
+    "decisions",
+    "end_ns",
+    "in_force",
+    "per_user",
+    "ping_pong_window_s",
+    "scenario",
+    "serving_sets",
+    "step_ns",
+    "summary",
+    "unserved",
+]

@@ -1,0 +1,28 @@
+"""Fixtures shared by the tests: the shipped scenario made short, and the folder of real catalogues."""
+
+from pathlib import Path
+
+import pytest
+
+from leosim.scenario import load_scenario
+
+CATALOGUE = Path(__file__).parents[2] / "shared" / "tle"
+
+
+@pytest.fixture(scope="session")
+def short():
+    """The shipped demo cut to a few epochs and users: `short(duration_s=20, count=4, **tables)`."""
+
+    def make(duration_s=20, count=4, **tables):
+        scenario = load_scenario("demo").with_(time={"duration_s": duration_s}, users={"count": count})
+        return scenario.with_(**tables) if tables else scenario
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def catalogue():
+    """The folder of real catalogue snapshots; tests that use it carry the marker of that name."""
+    if not CATALOGUE.is_dir():
+        pytest.skip("no folder of catalogue snapshots beside the project")
+    return CATALOGUE

@@ -1,0 +1,106 @@
+"""An independent simulator: one for-loop over epochs, no event loop, no processes, no delays.
+
+With zero delays and equal periods the event loop must give the same numbers, bit for bit. It shares the
+physics (orbits, channel, rates, clustering) with leosim and nothing of its clock, links, timeline,
+handover processes, scoring or log. Access slots are taken to be enough for everybody.
+"""
+
+import numpy as np
+
+from leosim import rates
+from leosim.records import View
+
+
+def plain_loop(ready):
+    """Run a prepared scenario; returns arrays over epochs and the clusters of each epoch."""
+    s, world, users = ready.settings, ready.world, ready.users.name.size
+    assert s.period_ns == s.step_ns
+    assert s.csi_delay_ns == s.compute_ns == s.decision_delay_ns == 0
+    result = {name: [] for name in ("hardening", "ergodic", "outage_s", "interruption_s", "clusters", "events")}
+    previous, members = None, None
+    horizon_s = (2 * s.step_ns) / 1e9
+    for k in range(s.epochs):
+        t_ns = k * s.step_ns
+        visible = world.visible(t_ns)
+        csi = world.report(visible, s.candidates, horizon_s)
+        beams = s.beamforming[0].beams(csi, s.beamforming[1], world.radio)
+        raw = rates.couplings(csi, beams, world.radio)
+        believed = rates.cohere(raw, s.coherence)
+        may = csi.candidate == 1
+        view = View(
+            t_ns=t_ns,
+            csi_t_ns=t_ns,
+            user_count=users,
+            couplings=believed,
+            cross_terms=s.coherence.cross_terms,
+            gamma=None,
+            user=csi.user[may],
+            sat=csi.sat[may],
+            useful=rates.useful_amplitude(believed) * np.exp(-0.5 * s.coherence.slow_rad**2),
+            range_m=csi.range_m[may],
+            elevation_rad=csi.elevation_rad[may],
+            remaining_s=csi.remaining_s[may],
+        )
+        clusters, _ = s.clustering[0].cluster(view, previous, s.clustering[1])
+        previous = clusters
+
+        # Who changed, and until when which of its pairs are mute.
+        now = [set() for _ in range(users)]
+        for u, sat in zip(clusters.user, clusters.sat, strict=True):
+            now[u].add(sat)
+        mute_until = {}
+        if members is not None:
+            for u in range(users):
+                if now[u] == members[u]:
+                    continue
+                hard = bool(now[u]) and bool(members[u]) and not now[u] & members[u]
+                result["events"].append((t_ns, u, len(now[u] - members[u]), len(members[u] - now[u]), hard))
+                for sat in now[u]:
+                    until = s.acquisition_ns if sat not in members[u] else 0
+                    mute_until[u, sat] = max(until, s.interruption_ns if hard else 0)
+        members = now
+
+        # Truth is the CSI of this very instant: walk through the moments at which something changes.
+        stops = sorted({0, s.step_ns, *mute_until.values()})
+        hardening, ergodic = np.zeros(users), np.zeros(users)
+        outage_ns, interruption_ns = np.zeros(users, int), np.zeros(users, int)
+        serving_sats = np.unique(clusters.sat)
+        truth = world.statistics(t_ns, serving_sats)
+        used = _only(beams, serving_sats)
+        true_raw = rates.couplings(truth, used, world.radio)
+        true_cohered = rates.cohere(true_raw, s.coherence)
+        streams = list(zip(np.repeat(used.sat, used.stream_size), used.user, strict=True))
+        power = {(sat, u): a for sat, u, a in zip(clusters.sat, clusters.user, clusters.amplitude, strict=True)}
+        for begin, end in zip(stops, stops[1:], strict=False):
+            speaking = {(sat, u) for sat, u in power if mute_until.get((u, sat), 0) <= begin}
+            amplitude = np.array([power[p] if p in speaking else 0.0 for p in streams])
+            weight = (end - begin) / s.step_ns
+            sinr = rates.hardening_sinr(true_cohered, amplitude, users, s.coherence)
+            hardening += weight * np.log2(1 + sinr)
+            ergodic += weight * rates.ergodic_rate(
+                true_raw, amplitude, users, s.coherence, world.radio.seed, k, s.ergodic_draws
+            )
+            for u in range(users):
+                if not any(v == u for _, v in speaking):
+                    outage_ns[u] += end - begin
+                    interruption_ns[u] += (end - begin) if now[u] else 0
+        result["hardening"].append(hardening)
+        result["ergodic"].append(ergodic)
+        result["outage_s"].append(outage_ns / 1e9)
+        result["interruption_s"].append(interruption_ns / 1e9)
+        result["clusters"].append(clusters)
+    return {k: np.array(v) if k not in ("clusters", "events") else v for k, v in result.items()}
+
+
+def _only(beams, sats):
+    keep = np.isin(beams.sat, sats)
+    stream = np.repeat(keep, beams.stream_size)
+    block = np.repeat(keep, beams.stream_size**2)
+    return beams.replace(
+        sat=beams.sat[keep],
+        stream_size=beams.stream_size[keep],
+        user=beams.user[stream],
+        cosines=beams.cosines[stream],
+        phase_rad=beams.phase_rad[stream],
+        coefficient=beams.coefficient[block],
+    )

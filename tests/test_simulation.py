@@ -1,0 +1,133 @@
+"""The event loop against a plain loop, delays that matter, digests that do not change."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plain_loop import plain_loop
+
+from leosim import simulation
+from leosim.log import LogError, open_log
+
+NO_DELAY = {"csi_delay_s": 0.0, "decision_delay_s": 0.0, "compute_s": 0.0}
+PLENTY = 1000
+
+
+@pytest.mark.parametrize("clustering", ["cell_free", "best_satellite"])
+@pytest.mark.parametrize("cross_terms", ["averaged", "ideal"])
+@pytest.mark.parametrize("costs", [(0.0, 0.0), (0.02, 0.05)])
+def test_zero_delays_and_equal_periods_equal_the_plain_loop_bit_for_bit(
+    short, tmp_path, clustering, cross_terms, costs
+):
+    scenario = short(
+        12,
+        5,
+        communication={**NO_DELAY, "coherence": {"cross_terms": cross_terms}},
+        clustering={"algorithm": clustering},
+        handover={"acquisition_s": costs[0], "interruption_s": costs[1], "access_slots": PLENTY},
+    )
+    expected = plain_loop(simulation.prepare(scenario))
+    with simulation.run(scenario, tmp_path / "run.h5") as log:
+        for name in ("hardening", "ergodic", "outage_s", "interruption_s"):
+            np.testing.assert_array_equal(log.rates[name], expected[name], err_msg=name)
+        for k, clusters in enumerate(expected["clusters"]):
+            row = log.clusters.row(k)
+            np.testing.assert_array_equal(row.user, clusters.user)
+            np.testing.assert_array_equal(row.sat, clusters.sat)
+            np.testing.assert_array_equal(row.amplitude, clusters.amplitude)
+        h = log.handovers
+        got = list(zip(h["event_t_ns"], h["user"], h["joins"], h["leaves"], h["kind"] == 2, strict=True))
+        assert got == expected["events"]
+    assert expected["hardening"].min() > 0.0
+
+
+def test_doubling_the_decision_delay_changes_the_time_weighted_rates(short, tmp_path):
+    slow = short(15, 4, communication={"decision_delay_s": 0.4})
+    slower = short(15, 4, communication={"decision_delay_s": 0.8})
+    with simulation.run(slow, tmp_path / "a.h5") as a, simulation.run(slower, tmp_path / "b.h5") as b:
+        difference = np.abs(a.rates["hardening"] - b.rates["hardening"])
+    assert difference[0].max() == 0.0  # the first decision is in force from t = 0 in both
+    assert (difference[2:].max(axis=1) > 1e-6).all()
+
+
+def test_one_seed_one_digest_with_any_number_of_workers(short, tmp_path):
+    digests = {}
+    for workers in (1, 2, 4):
+        with simulation.run(short(), tmp_path / f"{workers}.h5", workers=workers) as log:
+            digests[workers] = log.digest()
+    assert digests[1] == digests[2] == digests[4]
+    with simulation.run(short(), tmp_path / "seed.h5", seed=2) as log:
+        assert log.digest() != digests[1]
+
+
+def test_the_same_inputs_again_are_already_there(short, tmp_path):
+    path = tmp_path / "run.h5"
+    simulation.run(short(3, 2), path).close()
+    before = path.stat().st_mtime_ns
+    simulation.run(short(3, 2), path).close()
+    assert path.stat().st_mtime_ns == before
+    with pytest.raises(LogError, match="other inputs"):
+        simulation.run(short(3, 3), path)
+    with simulation.run(short(3, 3), path, force=True) as log:
+        assert log.users["name"].size == 3
+
+
+RUNNER = """
+import sys
+from leosim import simulation
+from leosim.scenario import load_scenario
+scenario = load_scenario("demo").with_(time={"duration_s": 40}, users={"count": 4})
+simulation.run(scenario, sys.argv[1], resume=len(sys.argv) > 2).close()
+"""
+
+
+def test_killed_at_random_moments_and_resumed_gives_the_same_digest(short, tmp_path):
+    with simulation.run(short(40, 4), tmp_path / "whole.h5") as whole:
+        expected = whole.digest()
+    path = tmp_path / "killed.h5"
+    rng = np.random.default_rng(7)
+    kills = 0
+    for attempt in range(200):
+        arguments = [sys.executable, "-c", RUNNER, str(path), *(["--resume"] if path.exists() else [])]
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        rows = _rows(path)
+        deadline = time.monotonic() + 60
+        while kills < 10 and process.poll() is None and time.monotonic() < deadline:
+            if _rows(path) >= min(rows + 1, 39) and (rows or path.exists()):
+                time.sleep(rng.uniform(0.0, 0.06))
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.005)
+        code = process.wait()
+        assert code in (0, -signal.SIGKILL), process.stderr.read().decode()
+        if code == 0:
+            break
+    assert kills == 10 or attempt > 2
+    with open_log(path) as log:
+        assert log.complete
+        assert log.digest() == expected
+
+
+def _rows(path: Path) -> int:
+    try:
+        with open_log(path) as log:
+            return len(log.rates)
+    except (LogError, OSError):
+        return 0
+
+
+def test_records_of_one_instant(short):
+    instant = simulation.epoch(short(), t_s=5.0)
+    assert instant.geometry.t_ns == instant.clusters.t_ns == 5_000_000_000
+    served = np.bincount(instant.clusters.user, minlength=4)
+    assert (served > 0).all()
+    assert instant.rates.hardening.min() == pytest.approx(float(instant.solver.min_rate), rel=1e-9)
+    load = np.zeros(instant.clusters.sat.max() + 1)
+    np.add.at(load, instant.clusters.sat, instant.clusters.amplitude**2)
+    assert load.max() <= 1 + 1e-9
