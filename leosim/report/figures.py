@@ -66,7 +66,7 @@ class Style:
     dpi: int
 
     @property
-    def context(self) -> dict[str, Any]:
+    def context(self) -> Any:
         """The settings of matplotlib under which a figure is made and saved."""
         return {
             "font.family": list(self.family),
@@ -85,7 +85,7 @@ class Style:
             "grid.linewidth": 0.5,
             "hatch.linewidth": 0.6,
             "lines.linewidth": self.line,
-            "mathtext.fontset": "dejavuserif" if "serif" in self.family else "dejavusans",
+            "mathtext.fontset": "stix" if "STIXGeneral" in self.family else "dejavusans",
             "pdf.fonttype": 42,
             "svg.fonttype": "none",
             "svg.hashsalt": "leosim",
@@ -96,11 +96,9 @@ class Style:
 
 
 STYLES = {
-    "default": Style(7.0, 4.0, 14.0, 10.0, 8.5, 1.6, True, False, ("DejaVu Sans", "sans-serif"), 150),
-    "ieee": Style(
-        3.5, 2.5, 8.8, 8.0, 7.0, 1.1, False, False, ("Times New Roman", "STIXGeneral", "DejaVu Serif", "serif"), 600
-    ),
-    "slides": Style(13.333, 7.5, 7.5, 20.0, 16.0, 3.0, True, True, ("DejaVu Sans", "sans-serif"), 120),
+    "default": Style(7.0, 4.0, 14.0, 10.0, 8.5, 1.6, True, False, ("DejaVu Sans",), 150),
+    "ieee": Style(3.5, 2.5, 8.8, 8.0, 7.0, 1.1, False, False, ("STIXGeneral", "DejaVu Serif"), 600),
+    "slides": Style(13.333, 7.5, 7.5, 20.0, 16.0, 3.0, True, True, ("DejaVu Sans",), 120),
 }
 
 
@@ -626,31 +624,41 @@ def _tracks(log: Log, row: int) -> pd.DataFrame:
     ).sort_values(["sat", "t_s"], ignore_index=True)
 
 
-def _segments(track: pd.DataFrame, longest_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """The steps of a track, [step, end, (azimuth, zenith)], and whether the satellite serves from each on."""
+def _lines(track: pd.DataFrame, marked: np.ndarray, longest_s: float) -> list[np.ndarray]:
+    """A track as unbroken lines of (azimuth, zenith distance), one for each run of marked epochs.
+
+    A line goes on to the first epoch that is not marked: an epoch is a step, not a point.
+    """
     points = track[["azimuth_rad", "zenith_deg"]].to_numpy()
-    together = np.diff(track.t_s.to_numpy()) <= longest_s
-    return np.stack([points[:-1], points[1:]], axis=1)[together], track.serving.to_numpy()[:-1][together]
+    step = marked[:-1] & (np.diff(track.t_s.to_numpy()) <= longest_s)
+    return [points[begin : begin + round(length) + 1] for begin, length in _spans(step, np.arange(step.size), 1.0)]
 
 
 def _draw_run(ax: PolarAxes, look: Style, tracks: pd.DataFrame, longest_s: float) -> list[_Mark]:
-    """The track of every satellite, thick and coloured where it serves."""
+    """The track of every satellite, thick and coloured where it serves; those that serve longest first."""
     ordered = tracks[tracks.serving].groupby("sat").t_s.min().sort_values(kind="stable")
-    colours, marks = _colours(ordered.index.tolist()), []
-    for sat, track in tracks.groupby("sat"):
-        steps, active = _segments(track, longest_s)
-        ax.add_collection(LineCollection(list(steps), colors="#c4c4c4", linewidths=0.45 * look.line, zorder=2))
-        if track.serving.any():
-            number = int(track.sat.iloc[0])
-            bold = LineCollection(list(steps[active]), colors=colours[number], linewidths=1.3 * look.line, zorder=2.5)
-            bold.set_capstyle("round")
-            bold.set_label(str(number))
-            ax.add_collection(bold)
-            spots = track.loc[track.serving, ["azimuth_rad", "zenith_deg"]].to_numpy()
-            choice = [len(spots) // 2, len(spots) // 4, 3 * len(spots) // 4, len(spots) - 1, 0]
-            marks.append(_Mark(number, colours[number], [(float(a), float(z)) for a, z in spots[choice]]))
-    length = tracks[tracks.serving].groupby("sat").size()
-    return sorted(marks, key=lambda mark: -int(length[mark.sat]))
+    colours = _colours([int(sat) for sat in ordered.index])
+    marks: list[tuple[int, _Mark]] = []
+    grey: list[np.ndarray] = []
+    for _, track in tracks.groupby("sat"):
+        grey += _lines(track, np.ones(len(track), dtype=bool), longest_s)
+        if not track.serving.any():
+            continue
+        number = int(track.sat.iloc[0])
+        bold = LineCollection(
+            _lines(track, track.serving.to_numpy(), longest_s),
+            colors=colours[number],
+            linewidths=1.3 * look.line,
+            capstyle="round",
+            zorder=2.5,
+            label=f"{number}",
+        )
+        ax.add_collection(bold)
+        spots = track.loc[track.serving, ["azimuth_rad", "zenith_deg"]].to_numpy()
+        choice = [len(spots) // 2, len(spots) // 4, 3 * len(spots) // 4, len(spots) - 1, 0]
+        marks.append((len(spots), _Mark(number, colours[number], [(float(a), float(z)) for a, z in spots[choice]])))
+    ax.add_collection(LineCollection(grey, colors="#c4c4c4", linewidths=0.45 * look.line, zorder=2, label="in view"))
+    return [mark for _, mark in sorted(marks, key=lambda found: -found[0])]
 
 
 def _draw_instant(ax: PolarAxes, look: Style, tracks: pd.DataFrame, at_s: float) -> list[_Mark]:
