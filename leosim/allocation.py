@@ -21,8 +21,8 @@ SMALLEST_AMPLITUDE = 1e-6  # amplitudes below it are dropped
 LARGEST_GAP_BIT = 5e-4  # certificate gap (bit/s/Hz) above which the conic program decides
 PRICE_EXPONENT = 0.55  # undamped (1) diverges in about one case of ten
 BOTTLENECK_SHARE = 0.1  # of the mean sensitivity: users above it are the bottleneck of a level
-LEVEL_ITERATIONS = 60  # of a level above the first, which has no conic fallback
-SMOOTHING = 0.3  # share of uniform prices in the scores of pairs: first-order effects are local
+LEVEL_ITERATIONS = 30  # of a level above the first, which has no conic fallback
+SMOOTHING = 0.1  # share of uniform prices in the scores of pairs: first-order effects are local
 SMALLEST_RAISE_BIT = 1e-3  # a level that gains less ends the lexicographic raise
 
 SERVED, NO_SATELLITE, NO_ROOM = 0, 1, 2
@@ -1077,7 +1077,9 @@ def _run(
     max_iterations: int,
 ) -> _Level:
     lam, q, p = _on_simplex(lam), _on_simplex(q), p.copy()
-    passive = np.ones(len(problem.useful), dtype=np.bool_)
+    passive = p > 0.0 if p.any() else np.ones(len(problem.useful), dtype=np.bool_)
+    if lower <= 0.0:
+        p[:] = 0.0
     low, high, iterations = _fixed_point(
         *problem.arrays(), problem.n_sat, target, lam, q, passive, p, lower, tol_bit, max_iterations
     )
@@ -1713,7 +1715,13 @@ class _Found:
 
 
 def _relaxed(
-    problem: Problem, users: np.ndarray, support: np.ndarray, warm: Warm, tol_bit: float, fallback: bool
+    problem: Problem,
+    users: np.ndarray,
+    support: np.ndarray,
+    warm: Warm,
+    tol_bit: float,
+    fallback: bool,
+    near: np.ndarray | None = None,
 ) -> _Found:
     p = np.zeros(len(problem.useful))
     lam, q = np.zeros(problem.n_sat), np.zeros(problem.n_user)
@@ -1726,7 +1734,7 @@ def _relaxed(
             np.zeros(x.n_user),
             lam0[part.sats],
             q0[part.users],
-            np.zeros(len(x.useful)),
+            np.zeros(len(x.useful)) if near is None else near[part.pairs],
             0.0,
             tol_bit,
             400,
@@ -1779,7 +1787,7 @@ def choose_support(
     problem: Problem,
     k_max: int,
     warm: Warm | None = None,
-    swap_rounds: int = 6,
+    swap_rounds: int = 4,
 ) -> np.ndarray:
     """Pairs to use so that every satellite serves at most k_max users: [pair] bool.
 
@@ -1822,8 +1830,7 @@ def _search(
             limit,
             room,
         )
-        found = _relaxed(problem, users, support, Warm(found.lam, found.q), loose, False)
-        found = replace(found, iterations=found.iterations)
+        found = _relaxed(problem, users, support, Warm(found.lam, found.q), loose, False, found.p)
     if not problem.coherent:
         return found
     return _swap(problem, k_max, users, relaxed, found, swap_rounds)
@@ -1843,10 +1850,11 @@ def _swap(problem: Problem, k_max: int, users: np.ndarray, relaxed: _Found, foun
         support = found.support.copy()
         support[out[chosen][out[chosen] >= 0]] = False
         support[into[chosen]] = True
+        start = Warm(found.lam, found.q)
         if np.any(np.bincount(problem.pair_user, support, problem.n_user)[users] == 0):
             share *= 0.5
             continue
-        tried = _relaxed(problem, users, support, Warm(found.lam, found.q), 2.0 * LARGEST_GAP_BIT, False)
+        tried = _relaxed(problem, users, support, start, 2.0 * LARGEST_GAP_BIT, False, found.p)
         if tried.lower > found.lower * (1.0 + 1e-6):
             found = tried
             score = _pair_scores(problem, users, found)
@@ -1888,7 +1896,7 @@ def allocate(
     k_max: int,
     warm: Warm | None = None,
     keep_within: float = 0.0,
-    swap_rounds: int = 6,
+    swap_rounds: int = 4,
     tol_bit: float = LARGEST_GAP_BIT,
     raise_tol_bit: float = 2e-4,
     raise_levels: bool = True,

@@ -345,23 +345,24 @@ def elements_check(
     if as_json:
         out.print(json.dumps(report), markup=False)
         return
-    for key, value in report.items():
-        if isinstance(value, list | dict):
-            out.print(f"{key.replace('_', ' ')}:", markup=False)
-            for item in value.items() if isinstance(value, dict) else value:
-                text = item if isinstance(item, str) else ", ".join(_words(item))
-                out.print(f"  {text}", markup=False)
-        else:
-            out.print(f"{key.replace('_', ' ')}: {value}", markup=False)
+    for file in report["files"]:
+        out.print(
+            f"{file['file']}: {file['format']}, {file['records']} read, {file['rejected']} refused, "
+            f"SHA-256 {file['sha256'][:12]}",
+            markup=False,
+        )
+    epochs = {name: text[:16].replace("T", " ") for name, text in report["epoch"].items()}
+    out.print(f"satellites: {report['satellites']}, numbered 100000 or above: {report['numbers_from_100000']}")
+    out.print(f"epochs: {epochs['min']} to {epochs['max']} UTC, median {epochs['median']}")
+    shells = [f"{x['from_km']:.0f}-{x['to_km']:.0f} km: {x['satellites']}" for x in report["shells"]]
+    out.print(f"mean heights: {', '.join(shells)}; above 2000 km: {report['above_2000_km']}", markup=False)
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in dict(report["quarantine_reasons"]).items())
+    out.print(f"quarantine: {report['quarantined']}{f' ({reasons})' if reasons else ''}", markup=False)
     q = constellation.quarantine
     for i in range(min(20, q.sat.size)):
-        out.print(f"  refused: {q.file[i]}:{q.line[i]}: {q.name[i]}: {q.reason[i]}", markup=False)
-
-
-def _words(item: Any) -> list[str]:
-    if isinstance(item, dict):
-        return [f"{k.replace('_', ' ')} {v}" for k, v in item.items()]
-    return [str(x) for x in item]
+        out.print(f"  {q.file[i]}:{q.line[i]}: {q.name[i]}: {q.reason[i]}", markup=False)
+    if q.sat.size > 20:
+        out.print(f"  and {q.sat.size - 20} more")
 
 
 @elements_app.command("walker")

@@ -484,14 +484,16 @@ class LogWriter:
         self._counts = dict.fromkeys(self._skeleton.counters, 0)
         self._raw = _RawFile(self.path, "w+b")
         with _locked(self._raw, shared=False):
-            # Rows go straight to the file (no chunk cache); aligned, no count lies across two pages.
+            # Rows go straight to the file, without a chunk cache. A signal can end a process between two
+            # pages of one write: aligned, the headers, chunk indices and counts that are rewritten keep
+            # within a page.
             self._file = h5py.File(
                 self._raw,
                 "w",
                 libver=("v110", "v110"),
                 rdcc_nbytes=0,
                 alignment_threshold=1,
-                alignment_interval=8,
+                alignment_interval=512,
             )
             self._skeleton.build(self._file, None)
             self._file.flush()

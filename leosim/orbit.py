@@ -232,7 +232,7 @@ class Ephemeris:
         start_utc_ns, end_utc_ns : UTC in nanoseconds since 1970; both ends belong to the window
         mode : "knots", SGP4 at knots and cubic Hermite in ITRS between them (0.04 m from SGP4 at 30 s; its
             velocity is the derivative of the position, 0.01 m/s from SGP4's own); "exact", SGP4 at each
-            instant asked for (some 30 times slower)
+            instant asked for (some 20 times slower)
         knot_s : distance of the knots (s)
         fail_ns : [sat] int64, time since the start from which each satellite is out, -1 never
             (`Prepass.fail_ns`); without it a satellite is out at each instant SGP4 fails, and only there
@@ -1096,6 +1096,7 @@ def prepass(
     something not finite, or a radius outside [perigee - margin, apogee + margin] of its elements or less
     than 100 km above the ground (an error code of 0 can go with garbage); and from the start when its
     elements are more than `max_age_days` from it. Failures of SGP4 are not monotonic: the first latches.
+    Run with `ephemeris.with_failures(prepass(...).fail_ns)`; failures the ephemeris has are not read here.
 
     Parameters
         mask_rad : lowest elevation, one for all or [user]; `users.mask_rad` by default

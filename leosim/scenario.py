@@ -449,8 +449,10 @@ def _build(data: dict[str, Any], name: str, base: Path, label: str) -> Scenario:
     try:
         scenario = Scenario.model_validate({**data, "name": name, "base": base})
     except ValidationError as error:
-        lines = [_explain(e, data) for e in error.errors()]
-        raise ScenarioError("\n".join(f"{label}: {line}" for line in dict.fromkeys(lines))) from None
+        lines: dict[str, str] = {}  # the first complaint about each place
+        for line in map(_explain, error.errors()):
+            lines.setdefault(line.split(": ")[0], f"{label}: {line}")
+        raise ScenarioError("\n".join(lines.values())) from None
     try:
         for folder in ALGORITHM_FOLDERS:
             scenario.algorithm(folder)
@@ -459,16 +461,20 @@ def _build(data: dict[str, Any], name: str, base: Path, label: str) -> Scenario:
     return scenario
 
 
-def _explain(error: Any, data: dict[str, Any]) -> str:
+UNION_PARTS = ("datetime", "str", "int", "float")  # pydantic names the member of a union it tried
+
+
+def _explain(error: Any) -> str:
     """One pydantic error as one line: where, expected, got, how to mend it."""
-    location = [part for part in error["loc"] if not (isinstance(part, str) and "[" in part) and part != "datetime"]
+    location = [part for part in error["loc"] if not (isinstance(part, str) and ("[" in part or part in UNION_PARTS))]
     keys = [part for part in location if isinstance(part, str)]
     where = f"[{'.'.join(keys[:-1])}] {keys[-1]}" if len(keys) > 1 else (keys[0] if keys else "scenario")
+    where = f"[{'.'.join(keys)}]" if keys and _table(keys) else where
     where += "".join(f", item {part + 1}" for part in location if isinstance(part, int))
     kind, context, got = error["type"], error.get("ctx", {}), _shown(error["input"])
     if kind == "extra_forbidden":
         known = _keys_of(keys[:-1])
-        return f"{where}: unknown key{_nearest(keys[-1], known)} (known: {', '.join(known)})"
+        return f"{where}: unknown key{_nearest(keys[-1], known) or '; known: ' + ', '.join(known)}"
     if kind == "missing":
         return f"{where}: missing; expected {_description(keys)}"
     if kind == "value_error":

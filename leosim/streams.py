@@ -49,8 +49,8 @@ def pair_key(seed: int, purpose: int, user: int, sat: int, index: int) -> np.uin
 
 @njit(cache=True, nogil=True, inline="always")
 def uniform_of(key: np.uint64) -> float:
-    """A hash as a number in the open interval (0, 1), 53 bits."""
-    return (np.float64(key >> np.uint64(11)) + 0.5) * (1.0 / 9007199254740992.0)
+    """A hash as a number in the open interval (0, 1): 52 bits, for with 53 the last half would round to 1."""
+    return (np.float64(key >> np.uint64(12)) + 0.5) * (1.0 / 4503599627370496.0)
 
 
 @njit(cache=True, nogil=True, inline="always")

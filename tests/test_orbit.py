@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from leosim.units import NS_PER_S, SPEED_OF_LIGHT_M_S
 
 CATALOGUE = Path(__file__).parents[2] / "shared" / "tle"
 STARLINK = CATALOGUE / "starlink-20260822.tle"
-needs_catalogue = [
-    pytest.mark.catalogue,
-    pytest.mark.skipif(not CATALOGUE.is_dir(), reason="the folder of catalogue snapshots is missing"),
-]
-catalogue = lambda function: needs_catalogue[0](needs_catalogue[1](function))  # noqa: E731
+
+
+def catalogue(test: Callable[..., None]) -> Callable[..., None]:
+    """A test on real elements, skipped where their folder is missing."""
+    missing = pytest.mark.skipif(not CATALOGUE.is_dir(), reason="no folder of catalogue snapshots")
+    return pytest.mark.catalogue(missing(test))
+
 
 START = datetime(2026, 8, 22, 2, 0, tzinfo=UTC)
 START_NS = int(START.timestamp()) * NS_PER_S
@@ -218,6 +221,19 @@ def test_knots_are_within_a_metre_of_sgp4() -> None:
         apart = np.linalg.norm(a.pos_ecef[pick_a] - b.pos_ecef[pick_b], axis=1)
         assert apart.max() < 0.1 * one_metre
         assert np.median(np.linalg.norm(a.vel_ecef[pick_a] - b.vel_ecef[pick_b], axis=1)) < 0.05
+
+
+def test_slopes_of_a_quartic_and_beside_a_failure() -> None:
+    t = np.arange(-2.0, 8.0) * 30
+    pos = (1e-3 * t**4 - 2 * t**3 + 5 * t)[:, None, None] * np.array([1.0, 2.0, -1.0])
+    exact = (4e-3 * t**3 - 6 * t**2 + 5)[:, None, None] * np.array([1.0, 2.0, -1.0])
+    assert orbit._slopes(pos, exact + 0.01, 30.0) == pytest.approx(exact[2:-2], rel=1e-12)
+    for garbage in (np.nan, 1e9):
+        broken, given = pos.copy(), exact + 0.01
+        broken[7:] = garbage  # knot 5 of those asked for
+        slopes = orbit._slopes(broken, given, 30.0)
+        assert slopes[:3] == pytest.approx(exact[2:5], rel=1e-12)
+        assert np.array_equal(slopes[3:5], given[5:7])  # the rule would reach into the garbage
 
 
 def test_ephemeris_does_not_depend_on_order_or_threads(shell: elements.Constellation) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
@@ -21,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.projections.polar import PolarAxes
@@ -108,15 +109,22 @@ def _style(name: str) -> Style:
     return STYLES[name]
 
 
-def _axes(style: Style, height: float | None = None, square: bool = False, polar: bool = False) -> Axes:
+def _axes(style: Style, height: float | None = None) -> Axes:
     """Axes on a figure of their own, at the size of a style; `height` (inch) where the content asks for it."""
-    width = style.width
-    tall = style.height if height is None else min(max(height, 0.45 * style.height), style.tallest)
-    if square and not style.fixed:
-        tall = width * (1.08 if style.titled else 1.04)
-    figure = Figure(figsize=(width, style.height if style.fixed else tall), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure.add_subplot(projection="polar" if polar else None)
+    tall = style.height if height is None else min(max(height, 0.35 * style.height), style.tallest)
+    return _figure(style, style.height if style.fixed else tall).add_subplot()
+
+
+def _polar_axes(style: Style) -> PolarAxes:
+    """Polar axes on a figure of their own, about as tall as it is wide."""
+    made = _figure(style, style.height if style.fixed else style.width).add_subplot(projection="polar")
+    return cast(PolarAxes, made)
+
+
+def _figure(style: Style, height: float) -> Figure:
+    made = Figure(figsize=(style.width, height), layout="constrained")
+    FigureCanvasAgg(made)
+    return made
 
 
 def _head(ax: Axes, style: Style, title: str, subtitle: str) -> None:
@@ -191,17 +199,19 @@ def _on(colour: str) -> str:
 
 def _width_pt(text: str, size: float) -> float:
     """Width of a text in the font in force (points)."""
-    family = matplotlib.rcParams["font.family"]
-    return float(TextPath((0.0, 0.0), text, size=size, prop={"family": family}).get_extents().width)
+    font = FontProperties(family=matplotlib.rcParams["font.family"])
+    return float(TextPath((0.0, 0.0), text, size=size, prop=font).get_extents().width)
+
+
+def _runs(marked: np.ndarray) -> list[tuple[int, int]]:
+    """Runs of marked entries as (first, one past the last)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _spans(marked: np.ndarray, t_s: np.ndarray, step_s: float) -> list[tuple[float, float]]:
     """Epochs that are marked, neighbours joined, as (begin, length) in seconds."""
-    rows = np.flatnonzero(marked)
-    if not rows.size:
-        return []
-    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
-    return [(float(t_s[run[0]]), float(t_s[run[-1]] + step_s - t_s[run[0]])) for run in runs]
+    return [(float(t_s[a]), float(t_s[b - 1] - t_s[a]) + step_s) for a, b in _runs(marked)]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -240,8 +250,8 @@ def rates(log: Log, ax: Axes | None = None, *, kind: str = "hardening", style: s
         ax.set_xlim(t_s[0], t_s[-1] + step_s)
         top = float(rate.max())
         ax.set_ylim(0.0, 1.06 * top if top > 0.0 else 1.0)
-        whole = (outage_s >= 0.999 * step_s).any(axis=1)
-        some = (outage_s > 0.0).any(axis=1)
+        whole = np.any(outage_s >= 0.999 * step_s, axis=1)
+        some = np.any(outage_s > 0.0, axis=1)
         if whole.any():
             for begin, length in _spans(whole, t_s, step_s):
                 ax.axvspan(begin, begin + length, color=PURPLE, alpha=0.3, linewidth=0, zorder=0)
@@ -371,8 +381,49 @@ def pack(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
     return found
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """A satellite while it serves, with gaps: its bars (begin, length), its name and where that stands."""
+
+    sat: int
+    name: str
+    begin_s: float
+    end_s: float
+    bars: list[tuple[float, float]]
+
+    def extent(self, size: float, per_pt: float, last_s: float) -> tuple[float, float, str]:
+        """What bars and name need of a lane (s), the name `inside`, `after` or `before` the bars."""
+        needed = (_width_pt(self.name, size) + 5.0) * per_pt
+        if needed <= self.end_s - self.begin_s:
+            return self.begin_s, self.end_s, "inside"
+        if self.end_s + needed <= last_s:
+            return self.begin_s, self.end_s + needed, "after"
+        return self.begin_s - needed, self.end_s, "before"
+
+
+def _passes(log: Log, row: int) -> list[_Pass]:
+    bars, names = serving_intervals(log, row), satellite_names(log)
+    sat, begin, end = bars["sat"].to_numpy(), bars["start_s"].to_numpy(), bars["end_s"].to_numpy()
+    found = []
+    for span in passes(bars).to_dict("records"):
+        mine = (sat == span["sat"]) & (begin >= span["start_s"]) & (end <= span["end_s"])
+        pieces = list(zip(begin[mine].tolist(), (end - begin)[mine].tolist(), strict=True))
+        number = int(span["sat"])
+        found.append(_Pass(number, names[number], float(span["start_s"]), float(span["end_s"]), pieces))
+    return found
+
+
+def _pack_named(spans: list[_Pass], size: float, per_pt: float, last_s: float) -> tuple[np.ndarray, list[str]]:
+    """The lane of each pass and where its name stands, so that neither bars nor names overlap."""
+    extents = [span.extent(size, per_pt, last_s) for span in spans]
+    low, high = np.array([e[0] for e in extents]), np.array([e[1] for e in extents])
+    order, lane = np.argsort(low, kind="stable"), np.zeros(len(spans), dtype=int)
+    lane[order] = pack(low[order], high[order])
+    return lane, [where for _, _, where in extents]
+
+
 def serving(log: Log, ax: Axes | None = None, *, user: str | int = 0, style: str = "default") -> Axes:
-    """Which satellites serve a user, and when: a bar an interval, a lane for one satellite at a time.
+    """Which satellites serve a user, and when: bars in lanes, a satellite in one lane while it passes.
 
     user : a name or a row. Epochs in which the user is in outage, if only for a handover, are shaded.
     """
@@ -381,46 +432,32 @@ def serving(log: Log, ax: Axes | None = None, *, user: str | int = 0, style: str
     name = str(log["users"]["name"][row])
     with matplotlib.rc_context(look.context):
         own = ax is None
-        bars = serving_intervals(log, row)
-        spans = passes(bars)
-        names, colours = satellite_names(log), _colours(spans.sat.tolist())
-        t_ns, step_s = log["rates"].t_ns, numbers.step_ns(log) / NS_PER_S
-        first_s, last_s = float(t_ns[0]) / NS_PER_S, numbers.end_ns(log) / NS_PER_S
-        margin_in = 0.5 + 0.03 * look.font
-        wide_pt = 72 * (look.width - 0.4) if ax is None else ax.get_window_extent().width * 72 / ax.figure.dpi
-        size, labelled = 0.8 * look.small, []
-        for _ in range(3):  # where lanes are low, letters are small, and labels short
-            per_pt = (last_s - first_s) / wide_pt
-            labelled = [_label(p, names[p.sat], size, per_pt, last_s) for p in spans.itertuples()]
-            extent = np.array([(low, high) for low, high, _ in labelled]).reshape(-1, 2)
-            order = np.argsort(extent[:, 0], kind="stable")
-            lane = np.zeros(len(spans), dtype=int)
-            lane[order] = pack(extent[order, 0], extent[order, 1])
+        t_s, step_s = log["rates"].t_ns / NS_PER_S, numbers.step_ns(log) / NS_PER_S
+        first_s, last_s = float(t_s[0]), numbers.end_ns(log) / NS_PER_S
+        spans = _passes(log, row)
+        colours = _colours([span.sat for span in spans])
+        frame_in = (7.5 if look.titled else 6.0) * look.font / 72  # titles, labels and legend
+        if ax is None:
+            wide_pt, tall_pt = 72 * look.width - 2 * look.font, 72 * (look.tallest - frame_in)
+        else:
+            box = ax.get_window_extent()
+            wide_pt, tall_pt = (72 * length / ax.figure.dpi for length in (box.width, box.height))
+        size = 0.85 * look.small
+        for _ in range(4):  # where there is little room for many lanes, letters are small
+            lane, stands = _pack_named(spans, size, (last_s - first_s) / wide_pt, last_s)
             lanes = int(lane.max(initial=0)) + 1
-            tall = look.height if look.fixed else look.tallest
-            room_pt = 72 * (tall - 2 * margin_in) if ax is None else ax.get_window_extent().height * 72 / ax.figure.dpi
-            fits = 0.72 * room_pt / lanes
+            fits = 0.74 * tall_pt / lanes
             if size <= fits:
                 break
-            size = max(3.0, fits)
-        lane_in = min(1.6 * size / 72, 0.5)
-        ax = _axes(look, lanes * max(lane_in, 0.2 if lanes < 8 else 0.0) + 2 * margin_in) if ax is None else ax
-        place = {(p.sat, p.start_s): k for p, k in zip(spans.itertuples(), lane.tolist(), strict=True)}
-        starts = {sat: group.start_s.to_numpy() for sat, group in spans.groupby("sat")}
-        for sat, group in bars.groupby("sat"):
-            began = starts[sat][np.searchsorted(starts[sat], group.start_s, side="right") - 1]
-            for start, at in zip(group.itertuples(), began, strict=True):
-                ax.broken_barh(
-                    [(start.start_s, start.end_s - start.start_s)],
-                    (place[sat, at] - 0.42, 0.84),
-                    facecolor=colours[sat],
-                    linewidth=0,
-                    zorder=2,
-                    label=names[sat],
-                )
-        for p, k, (_, _, text) in zip(spans.itertuples(), lane.tolist(), labelled, strict=True):
-            _write(ax, p, k, names[p.sat], text, size, bars, colours[p.sat])
-        outage = _spans(log["rates"]["outage_s"][:, row] > 0.0, t_ns / NS_PER_S, step_s)
+            size = max(2.5, fits)
+        ax = _axes(look, lanes * max(1.45 * size / 72, 0.17 if lanes < 10 else 0.0) + frame_in) if ax is None else ax
+        for span, k, where in zip(spans, lane.tolist(), stands, strict=True):
+            colour = colours[span.sat]
+            ax.broken_barh(span.bars, (k - 0.42, 0.84), facecolor=colour, edgecolor="none", zorder=2, label=span.name)
+            _write(ax, span, k, where, size, colour)
+        if len(spans) == 0:
+            ax.text(0.5, 0.5, "no satellite serves", transform=ax.transAxes, ha="center", va="center", color="#555555")
+        outage = _spans(log["rates"]["outage_s"][:, row] > 0.0, t_s, step_s)
         for begin, length in outage:
             ax.axvspan(begin, begin + length, facecolor=BLACK, edgecolor=BLACK, linewidth=0.6, alpha=0.25, zorder=1)
         ax.set_xlim(first_s, last_s)
@@ -428,32 +465,28 @@ def serving(log: Log, ax: Axes | None = None, *, user: str | int = 0, style: str
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.set_xlabel("time since start (s)")
-        _head(ax, look, f"Serving satellites of {name}", describe(log) if look.titled else f"{name}; {describe(log)}")
+        _head(ax, look, f"Serving satellites of {name}", describe(log) if look.titled else f"{name}: {describe(log)}")
         if outage:
-            _legend(ax, look, own, [Patch(color=BLACK, alpha=0.25, label="epochs with outage")], 1)
+            _legend(ax, look, own, [Patch(color=BLACK, alpha=0.25, label="epoch with outage")], 1)
     return ax
 
 
-def _label(span: Any, name: str, size: float, per_pt: float, last_s: float) -> tuple[float, float, str]:
-    """The extent a pass and its name need in a lane (s), and where the name stands: inside, after or before."""
-    needed = (_width_pt(name, size) + 4.0) * per_pt
-    if needed <= span.end_s - span.start_s:
-        return span.start_s, span.end_s, "inside"
-    if span.end_s + needed <= last_s:
-        return span.start_s, span.end_s + needed, "after"
-    return span.start_s - needed, span.end_s, "before"
-
-
-def _write(ax: Axes, span: Any, lane: int, name: str, where: str, size: float, bars: pd.DataFrame, colour: str) -> None:
+def _write(ax: Axes, span: _Pass, lane: int, where: str, size: float, colour: str) -> None:
     """The name of a satellite on or beside its bars; outlined where it lies over the gaps between them."""
-    about: dict[str, Any] = {"fontsize": size, "va": "center_baseline", "zorder": 4, "clip_on": True}
-    at = {"inside": span.start_s, "after": span.end_s, "before": span.start_s}[where]
-    shift = (-2.0 if where == "before" else 2.0, 0.0)
-    side = "right" if where == "before" else "left"
-    one = ((bars.sat == span.sat) & (bars.start_s >= span.start_s) & (bars.end_s <= span.end_s)).sum() == 1
-    ink = _on(colour) if where == "inside" and one else BLACK
-    effects = [] if where != "inside" or one else [patheffects.withStroke(linewidth=0.25 * size, foreground="white")]
-    ax.annotate(name, (at, lane), shift, textcoords="offset points", ha=side, color=ink, path_effects=effects, **about)
+    whole = where == "inside" and len(span.bars) == 1
+    ax.annotate(
+        span.name,
+        ({"inside": span.begin_s, "after": span.end_s, "before": span.begin_s}[where], lane),
+        (-2.0 if where == "before" else 2.0, 0.0),
+        textcoords="offset points",
+        ha="right" if where == "before" else "left",
+        va="center_baseline",
+        fontsize=size,
+        color=_on(colour) if whole else BLACK,
+        path_effects=[patheffects.withStroke(linewidth=0.25 * size, foreground="white")] if not whole else [],
+        annotation_clip=True,
+        zorder=4,
+    )
 
 
 # ---------------------------------------------------------------------------------------------
@@ -479,17 +512,25 @@ def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Ax
         ax = _axes(look, len(table) * row_in + 1.1 + 0.03 * look.font) if ax is None else ax
         y, thick = np.arange(len(table)), 0.36
         parts = (
-            ("soft_per_minute", "soft handovers", -0.2, {"color": BLUE}),
-            ("hard_per_minute", "hard handovers", -0.2, {"color": VERMILLION, "hatch": "////"}),
-            ("joins_per_minute", "joins", 0.2, {"color": SKY}),
-            ("leaves_per_minute", "leaves", 0.2, {"color": ORANGE, "hatch": "...."}),
+            ("soft_per_minute", "soft handovers", -0.2, BLUE, None),
+            ("hard_per_minute", "hard handovers", -0.2, VERMILLION, "////"),
+            ("joins_per_minute", "joins", 0.2, SKY, None),
+            ("leaves_per_minute", "leaves", 0.2, ORANGE, "...."),
         )
         handles = []
-        for column, label, shift, paint in parts:
+        for column, label, shift, colour, hatch in parts:
             before = {"hard_per_minute": "soft_per_minute", "leaves_per_minute": "joins_per_minute"}.get(column)
             left = np.zeros(len(table)) if before is None else table[before].to_numpy()
             drawn = ax.barh(
-                y + shift, table[column], thick, left=left, label=label, edgecolor="white", linewidth=0.0, **paint
+                y + shift,
+                table[column],
+                thick,
+                left=left,
+                label=label,
+                edgecolor="white",
+                linewidth=0.0,
+                color=colour,
+                hatch=hatch,
             )
             handles.append(drawn)
         ax.set_yticks(y, [str(name) for name in table.index])
@@ -515,7 +556,7 @@ def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Ax
 
 
 def sky(
-    log: Log, ax: Axes | None = None, *, user: str | int = 0, t_s: float | None = None, style: str = "default"
+    log: Log, ax: PolarAxes | None = None, *, user: str | int = 0, t_s: float | None = None, style: str = "default"
 ) -> Axes:
     """The sky of a user as a map: north up, east right, the zenith in the middle, rings of elevation.
 
@@ -533,7 +574,7 @@ def sky(
     if t_s is not None and not first_s <= t_s < end_s:
         raise ValueError(f"t_s: expected a time from {first_s:g} to below {end_s:g} s, got {t_s:g}")
     with matplotlib.rc_context(look.context):
-        ax = _axes(look, square=True, polar=True) if ax is None else ax
+        ax = _polar_axes(look) if ax is None else ax
         mask_deg = float(rad_to_deg(log["users"]["mask_rad"][row]))
         rim_deg = 10.0 * math.floor(max(0.0, mask_deg - 1.0) / 10.0)
         _compass(ax, look, mask_deg, rim_deg)
@@ -631,7 +672,7 @@ def _lines(track: pd.DataFrame, marked: np.ndarray, longest_s: float) -> list[np
     """
     points = track[["azimuth_rad", "zenith_deg"]].to_numpy()
     step = marked[:-1] & (np.diff(track.t_s.to_numpy()) <= longest_s)
-    return [points[begin : begin + round(length) + 1] for begin, length in _spans(step, np.arange(step.size), 1.0)]
+    return [points[first : stop + 1] for first, stop in _runs(step)]
 
 
 def _draw_run(ax: PolarAxes, look: Style, tracks: pd.DataFrame, longest_s: float) -> list[_Mark]:
@@ -662,42 +703,45 @@ def _draw_run(ax: PolarAxes, look: Style, tracks: pd.DataFrame, longest_s: float
 
 
 def _draw_instant(ax: PolarAxes, look: Style, tracks: pd.DataFrame, at_s: float) -> list[_Mark]:
-    """Every satellite in view at one instant, a line from where it was during the minute before."""
+    """Every satellite in view at one instant, with a line from where it was during the minute before."""
     now = tracks[tracks.t_s == at_s]
-    colours, marks = _colours(now.sat[now.serving].tolist()), []
+    colours = _colours([int(sat) for sat in now.sat[now.serving]])
     recent = tracks[(tracks.t_s <= at_s) & (tracks.t_s >= at_s - 60.0)]
-    for spot in now.itertuples():
-        trail = recent[recent.sat == spot.sat]
-        colour = colours.get(spot.sat, "#9a9a9a")
+    marks = []
+    for number, azimuth, zenith in zip(
+        now.sat.tolist(), now.azimuth_rad.tolist(), now.zenith_deg.tolist(), strict=True
+    ):
+        trail, serves = recent[recent.sat == number], number in colours
+        colour = colours.get(number, "#9a9a9a")
         ax.plot(trail.azimuth_rad, trail.zenith_deg, color=colour, linewidth=0.6 * look.line, zorder=2)
-        size = (4.5 if spot.serving else 2.5) * look.line
-        edge = BLACK if spot.serving else "none"
         ax.plot(
-            [spot.azimuth_rad],
-            [spot.zenith_deg],
+            [azimuth],
+            [zenith],
             marker="o",
-            markersize=size,
+            markersize=(4.5 if serves else 2.5) * look.line,
             color=colour,
-            markeredgecolor=edge,
+            markeredgecolor=BLACK if serves else "none",
             markeredgewidth=0.5,
             linestyle="none",
-            zorder=3 if spot.serving else 2.5,
+            zorder=3 if serves else 2.5,
+            label=f"{number}",
         )
-        if spot.serving:
-            marks.append(_Mark(int(spot.sat), colour, [(spot.azimuth_rad, spot.zenith_deg)]))
+        if serves:
+            marks.append(_Mark(number, colour, [(azimuth, zenith)]))
     return marks
 
 
 def _write_names(ax: PolarAxes, look: Style, marks: list[_Mark], names: dict[int, str]) -> int:
     """Names beside the satellites where they hide no other name; returns how many found room."""
-    figure = ax.figure.figure
-    figure.draw_without_rendering()  # the layout decides where everything is
-    scale = figure.dpi / 72.0
+    made = ax.get_figure(root=True)
+    if made is None:
+        return 0
+    made.draw_without_rendering()  # the layout decides where everything is
+    scale = made.dpi / 72.0
     size = 0.78 * look.small
     window = ax.get_window_extent().padded(0.6 * look.font * scale)
-    renderer = figure.canvas.get_renderer()
-    taken = [text.get_window_extent(renderer) for text in ax.texts[:-1] or ax.texts if text.get_text()]
-    taken += [label.get_window_extent(renderer) for label in ax.get_xticklabels() if label.get_text()]
+    taken = [text.get_window_extent() for text in ax.texts[:-1] or ax.texts if text.get_text()]
+    taken += [label.get_window_extent() for label in ax.get_xticklabels() if label.get_text()]
     halo = [patheffects.withStroke(linewidth=0.28 * size, foreground="white")]
     tall = 1.05 * size * scale
     written = 0
@@ -758,7 +802,7 @@ def figure(log: Log | Sequence[Log], kind: str, style: str = "default", **option
     _style(style)
     if not isinstance(log, Log) and kind != "cdf":
         raise ValueError(f"a figure of {kind} shows one log, got {len(log)}; only cdf compares several")
-    made = KINDS[kind](log, style=style, **options).figure
+    made = KINDS[kind](log, style=style, **options).get_figure(root=True)
     if not isinstance(made, Figure):
         raise ValueError("ax: a figure of its own is made; to draw on axes call the function of that kind")
     return made
