@@ -23,6 +23,8 @@ PRICE_EXPONENT = 0.55  # undamped (1) diverges in about one case of ten
 BOTTLENECK_SHARE = 0.1  # of the mean sensitivity: users above it are the bottleneck of a level
 LEVEL_ITERATIONS = 30  # of a level above the first, which has no conic fallback
 SMOOTHING = 0.1  # share of uniform prices in the scores of pairs: first-order effects are local
+SWAP_GOAL = 1.5e-3  # swaps end when the minimum rate is within this fraction of the bound
+SMALLEST_SWAP = 3e-4  # or when all of them together promise less than this share of the SINR
 SMALLEST_RAISE_BIT = 1e-3  # a level that gains less ends the lexicographic raise
 
 SERVED, NO_SATELLITE, NO_ROOM = 0, 1, 2
@@ -1665,20 +1667,20 @@ def _scores(
             if passive[i]:
                 index[z] = i
                 z += 1
-        # chol holds the factor of the passive block; its inverse, row by row
+        # chol holds the factor of the passive block; its inverse, transposed
         for i in range(z):
             for j in range(i):
                 total = 0.0
                 for c in range(j, i):
-                    total += chol[i, c] * inverse[c, j]
-                inverse[i, j] = -total * chol[i, i]
+                    total += chol[i, c] * inverse[j, c]
+                inverse[j, i] = -total * chol[i, i]
             inverse[i, i] = chol[i, i]
         for c in range(n):
             score[a0 + c] = 0.0
         for i in range(z):
             total = 0.0
             for c in range(i, z):
-                total += inverse[c, i] * inverse[c, i]
+                total += inverse[i, c] * inverse[i, c]
             score[a0 + chosen[index[i]]] = weight[k] * u[index[i]] ** 2 / total / r
         for i in range(m):
             if not passive[i]:
@@ -1689,14 +1691,15 @@ def _scores(
             short = b[a0 + c]
             schur = s[c, c]
             for i in range(z):
-                d = chosen[index[i]]
-                x[i] = s[c, d] if c >= d else s[d, c]
-                short -= x[i] * u[index[i]]
+                x[i] = 0.0
             for i in range(z):
-                total = 0.0
-                for j in range(i + 1):
-                    total += inverse[i, j] * x[j]
-                schur -= total * total
+                d = chosen[index[i]]
+                value = s[c, d] if c >= d else s[d, c]
+                short -= value * u[index[i]]
+                for j in range(i, z):
+                    x[j] += inverse[i, j] * value
+            for i in range(z):
+                schur -= x[i] * x[i]
             if short > 0.0:
                 score[a0 + c] = weight[k] * short * short / max(schur, 1e-12 * s[c, c]) / r
 
@@ -1841,10 +1844,11 @@ def _swap(problem: Problem, k_max: int, users: np.ndarray, relaxed: _Found, foun
     share = 1.0
     score = _pair_scores(problem, users, found)
     for _ in range(rounds):
-        if _rate_difference(relaxed.upper, found.lower) < LARGEST_GAP_BIT:
+        wanted = max(LARGEST_GAP_BIT, SWAP_GOAL * math.log2(1.0 + relaxed.upper))
+        if _rate_difference(relaxed.upper, found.lower) < wanted:
             break
         out, into, net = _swaps(problem, k_max, users, found.support, score)
-        if len(net) == 0:
+        if net.sum() < SMALLEST_SWAP:
             break
         chosen = np.argsort(-net, kind="stable")[: max(1, math.ceil(share * len(net)))]
         support = found.support.copy()

@@ -139,7 +139,7 @@ class UsersTable(Table):
     centre_deg: tuple[Latitude, Longitude] | None = Field(None, description="circle: latitude and longitude")
     radius_km: Positive | None = Field(None, description="circle: radius (km)")
     count: int | None = Field(None, ge=1, le=100_000, description="circle: number of users")
-    file: str | None = Field(None, description="sites: CSV with name, lat_deg, lon_deg and, if wished, alt_m, mask_deg")
+    file: str | None = Field(None, description="sites: CSV with the columns name, lat_deg, lon_deg, alt_m, mask_deg")
     lat_deg: tuple[Latitude, Latitude] | None = Field(None, description="grid: southern and northern latitude")
     lon_deg: tuple[Longitude, Longitude] | None = Field(None, description="grid: western and eastern longitude")
     step_deg: tuple[Positive, Positive] | None = Field(None, description="grid: steps of latitude and longitude")

@@ -108,7 +108,9 @@ def test_element_pattern_off_nadir() -> None:
 
 
 def test_noise_figure_7_db_over_20_mhz_is_minus_94_dbm() -> None:
-    assert 10 * math.log10(noise_power_w(20e6, 7.0) / 1e-3) == pytest.approx(-93.965, abs=0.001)  # k T0 = -173.975 dBm/Hz
+    assert 10 * math.log10(noise_power_w(20e6, 7.0) / 1e-3) == pytest.approx(
+        -93.965, abs=0.001
+    )  # k T0 = -173.975 dBm/Hz
     assert noise_power_w(1.0, 0.0) == pytest.approx(BOLTZMANN_J_K * 290.0, rel=rounding)
 
 

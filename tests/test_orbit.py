@@ -290,6 +290,26 @@ def test_cull_keeps_everything_above_a_horizon(shell: elements.Constellation, sp
     assert len(ephemeris.near(users, 0).sat) < (0.15 if spread_km < 1_000 else 0.6) * len(shell)
 
 
+def test_cull_keeps_a_satellite_up_between_two_knots_only() -> None:
+    # A circular orbit that culminates 100 m over the horizon plane half-way between two knots.
+    user = site(0.0, 0.0)
+    r, rate, height = 6_928e3, 1.09e-3, user.pos_ecef[0, 0] + 100.0
+    top, across = np.array([height, 0, math.sqrt(r**2 - height**2)]), np.array([0, r, 0])
+
+    def knot(t: float) -> tuple[np.ndarray, np.ndarray]:
+        c, s = math.cos(rate * t), math.sin(rate * t)
+        return (top * c + across * s)[None], rate * (across * c - top * s)[None]
+
+    before, after = knot(-15.0), knot(15.0)
+    assert before[0][0, 0] < user.pos_ecef[0, 0] - 500
+    assert after[0][0, 0] < user.pos_ecef[0, 0] - 500
+    usable = np.array([True])
+    assert orbit._reach_cap(*before, *after, usable, *orbit._cap(user), 15.0).tolist() == [True]
+    assert orbit._reach_cap(*before, *after, ~usable, *orbit._cap(user), 15.0).tolist() == [False]
+    far = orbit._cap(site(0.0, 180.0))
+    assert orbit._reach_cap(*before, *after, usable, *far, 15.0).tolist() == [False]
+
+
 def test_cull_reach_is_longer_than_any_half_interval(shell: elements.Constellation) -> None:
     # The bound itself: from a knot no satellite gets further than the reach within 15 s.
     eccentric = elements.walker("63:40/5/1", 300.0, START).replace(eccentricity=np.full(40, 0.6))
@@ -398,6 +418,28 @@ def test_geometry_equals_a_plain_loop(shell: elements.Constellation, mask_deg: f
     assert g.sat.tolist() == [row[1] for row in expected]
     got = np.column_stack((g.range_m, g.elevation_rad, g.range_rate_m_s))
     assert np.abs(got - np.array([row[2:] for row in expected])).max(axis=0) == pytest.approx([0, 0, 0], abs=1e-7)
+
+
+@pytest.mark.parametrize("lat_deg", [0.0, 45.0, -70.0])
+@pytest.mark.parametrize("mask_deg", [1.0, 25.0, 80.0])
+def test_mask_is_exact_in_every_direction(lat_deg: float, mask_deg: float) -> None:
+    # All at one radius, so that the fast test has no slack, a hair above or below the mask.
+    user = site(lat_deg, 20.0, mask_deg=mask_deg)
+    azimuth = np.linspace(0, 2 * np.pi, 37)[:-1, None]
+    for hair, seen in ((1e-9, 36), (-1e-9, 0)):
+        elevation = user.mask_rad[0] + hair
+        level = np.sin(azimuth) * [[1, 0, 0]] + np.cos(azimuth) * [[0, 1, 0]]
+        local = np.cos(elevation) * level + np.sin(elevation) * np.array([0, 0, 1])
+        direction = local @ frames.local_axes(user.lat_rad, user.lon_rad)[0]
+        along = direction @ user.pos_ecef[0]
+        gap = 6_928e3**2 - user.pos_ecef[0] @ user.pos_ecef[0]
+        distance = -along + np.sqrt(along**2 + gap)
+        g = orbit.geometry(satellites_at(*(user.pos_ecef[0] + distance[:, None] * direction)), user)
+        assert len(g.user) == seen
+        if seen:
+            assert g.range_m == pytest.approx(distance, abs=1e-6)
+            turn = (g.azimuth_rad - azimuth[:, 0] + np.pi) % (2 * np.pi) - np.pi
+            assert np.abs(turn).max() < 1e-8
 
 
 def test_geometry_takes_a_mask_for_each_user(shell: elements.Constellation, munich: Users) -> None:

@@ -121,7 +121,9 @@ def test_user_and_satellite_are_not_interchangeable() -> None:
 
 def test_generator_is_keyed_by_seed_purpose_and_tick() -> None:
     np.testing.assert_array_equal(generator(4, "users", 2).random(8), generator(4, "users", 2).random(8))
-    variants = [generator(*key).random() for key in [(4, "users", 2), (5, "users", 2), (4, "sites", 2), (4, "users", 3)]]
+    variants = [
+        generator(*key).random() for key in [(4, "users", 2), (5, "users", 2), (4, "sites", 2), (4, "users", 3)]
+    ]
     assert len(set(variants)) == len(variants)
     first = np.array([generator(4, "users", k).random() for k in range(2000)])
     assert stats.kstest(first, "uniform").pvalue > rare

@@ -84,7 +84,7 @@ class Style:
             "axes.grid": False,
             "grid.color": "#dddddd",
             "grid.linewidth": 0.5,
-            "hatch.linewidth": 0.6,
+            "hatch.linewidth": 0.5 * self.line,
             "lines.linewidth": self.line,
             "mathtext.fontset": "stix" if "STIXGeneral" in self.family else "dejavusans",
             "pdf.fonttype": 42,
@@ -127,38 +127,43 @@ def _figure(style: Style, height: float) -> Figure:
     return made
 
 
-def _head(ax: Axes, style: Style, title: str, subtitle: str) -> None:
+def _head(ax: Axes, style: Style, title: str, details: Sequence[str]) -> None:
     """A title and a smaller line below it, at the left; print has only the line, its title is the caption."""
-    ax.annotate(
-        subtitle,
-        (0.0, 1.0),
-        (0.0, 5.0),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        fontsize=style.small,
-        color="#555555",
-        annotation_clip=False,
-    )
+    about: dict[str, Any] = {"fontsize": style.small, "color": "#555555", "annotation_clip": False}
+    polar = isinstance(ax, PolarAxes)
+    if polar and style.fixed:  # beside the circle, where a wide figure is empty
+        corner: dict[str, Any] = {"xycoords": "figure fraction", "textcoords": "offset points", "va": "top"}
+        ax.annotate(title, (0.0, 1.0), (12.0, -10.0), **corner, fontsize=style.font, fontweight="bold").set_in_layout(
+            False
+        )
+        below = (12.0, -16.0 - 1.2 * style.font)
+        ax.annotate("\n".join(details), (0.0, 1.0), below, **corner, **about).set_in_layout(False)
+        return
+    above = 5.0 + (1.5 * style.font if polar else 0.0)  # clear of the letter N
+    line = ", ".join(details)
+    ax.annotate(line, (0.0, 1.0), (0.0, above), xycoords="axes fraction", textcoords="offset points", **about)
     if style.titled:
-        ax.set_title(title, loc="left", pad=9.0 + 1.25 * style.small, fontweight="bold")
+        ax.set_title(title, loc="left", pad=above + 4.0 + 1.25 * style.small, fontweight="bold")
 
 
-def _legend(ax: Axes, style: Style, own: bool, handles: Sequence[Any], columns: int) -> None:
+def _legend(ax: Axes, style: Style, own: bool, handles: Sequence[Any]) -> None:
     """A legend below the axes, where it covers nothing; inside axes that are part of somebody's figure."""
     look: dict[str, Any] = {"handles": list(handles), "frameon": False, "fontsize": style.small}
-    figure = ax.figure
-    if own and isinstance(figure, Figure):
-        figure.legend(loc="outside lower center", ncols=columns, columnspacing=1.4, handlelength=1.8, **look)
-    else:
+    made = ax.get_figure(root=True)
+    if not own or made is None:
         ax.legend(loc="best", **look)
+        return
+    widest = max(_width_pt(handle.get_label(), style.small) for handle in handles) + 4.2 * style.small
+    rows = math.ceil(len(handles) / max(1, int(72 * style.width / widest)))
+    columns = math.ceil(len(handles) / rows)
+    made.legend(loc="outside lower center", ncols=columns, columnspacing=1.4, handlelength=1.8, **look)
 
 
-def describe(log: Log) -> str:
-    """Algorithms and coherence model of a run, as a line below a title."""
+def describe(log: Log) -> list[str]:
+    """Algorithms and coherence model of a run, for the line below a title."""
     about = numbers.scenario(log)
     parts = [numbers.algorithm(about, folder) for folder in ("clustering", "beamforming") if folder in about]
-    parts += [str(log.attributes["coherence"])] if log.attributes.get("coherence") else []
-    return ", ".join(parts)
+    return parts + ([str(log.attributes["coherence"])] if log.attributes.get("coherence") else [])
 
 
 # ---------------------------------------------------------------------------------------------
@@ -248,8 +253,10 @@ def rates(log: Log, ax: Axes | None = None, *, kind: str = "hardening", style: s
             least,
         ]
         ax.set_xlim(t_s[0], t_s[-1] + step_s)
-        top = float(rate.max())
-        ax.set_ylim(0.0, 1.06 * top if top > 0.0 else 1.0)
+        top, bottom = float(rate.max()), float(rate.min())
+        bottom = bottom if bottom > 0.5 * top > 0.0 else 0.0  # an axis from zero unless it were mostly empty
+        room = (top - bottom) or 1.0
+        ax.set_ylim(bottom - 0.06 * room, top + 0.06 * room)
         whole = np.any(outage_s >= 0.999 * step_s, axis=1)
         some = np.any(outage_s > 0.0, axis=1)
         if whole.any():
@@ -272,7 +279,7 @@ def rates(log: Log, ax: Axes | None = None, *, kind: str = "hardening", style: s
         ax.set_ylabel(f"{RATES[kind]} ({RATE_UNIT})")
         ax.grid(axis="y")
         _head(ax, look, f"{RATES[kind].capitalize()} of {_people(log)}", describe(log))
-        _legend(ax, look, own, handles, 5 if look.width > 4 else 3)
+        _legend(ax, look, own, handles)
     return ax
 
 
@@ -325,10 +332,9 @@ def cdf(
         ax.set_xlabel(f"rate ({RATE_UNIT})")
         ax.set_ylabel("share of user-epochs")
         ax.grid()
-        told = list(dict.fromkeys(describe(log) for log in runs))
-        _head(ax, look, "Distribution of rates", told[0] if len(told) == 1 else f"{len(runs)} runs")
-        wide = max(_width_pt(handle.get_label(), look.small) for handle in handles) + 4.5 * look.small
-        _legend(ax, look, own, handles, max(1, min(len(handles), int(0.95 * 72 * look.width / wide))))
+        told = {tuple(describe(log)) for log in runs}
+        _head(ax, look, "Distribution of rates", [f"{len(runs)} runs"] if len(told) > 1 else told.pop())
+        _legend(ax, look, own, handles)
     return ax
 
 
@@ -393,8 +399,8 @@ class _Pass:
 
     def extent(self, size: float, per_pt: float, last_s: float) -> tuple[float, float, str]:
         """What bars and name need of a lane (s), the name `inside`, `after` or `before` the bars."""
-        needed = (_width_pt(self.name, size) + 5.0) * per_pt
-        if needed <= self.end_s - self.begin_s:
+        needed = (_width_pt(self.name, size) + 0.9 * size) * per_pt
+        if needed <= max(length for _, length in self.bars):
             return self.begin_s, self.end_s, "inside"
         if self.end_s + needed <= last_s:
             return self.begin_s, self.end_s + needed, "after"
@@ -465,25 +471,25 @@ def serving(log: Log, ax: Axes | None = None, *, user: str | int = 0, style: str
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.set_xlabel("time since start (s)")
-        _head(ax, look, f"Serving satellites of {name}", describe(log) if look.titled else f"{name}: {describe(log)}")
+        _head(ax, look, f"Serving satellites of {name}", ([] if look.titled else [name]) + describe(log))
         if outage:
-            _legend(ax, look, own, [Patch(color=BLACK, alpha=0.25, label="epoch with outage")], 1)
+            _legend(ax, look, own, [Patch(color=BLACK, alpha=0.25, label="epoch with outage")])
     return ax
 
 
 def _write(ax: Axes, span: _Pass, lane: int, where: str, size: float, colour: str) -> None:
-    """The name of a satellite on or beside its bars; outlined where it lies over the gaps between them."""
-    whole = where == "inside" and len(span.bars) == 1
+    """The name of a satellite on its longest bar, or beside its bars where none is long enough."""
+    longest, _ = max(span.bars, key=lambda bar: bar[1])
     ax.annotate(
         span.name,
-        ({"inside": span.begin_s, "after": span.end_s, "before": span.begin_s}[where], lane),
+        ({"inside": longest, "after": span.end_s, "before": span.begin_s}[where], lane),
         (-2.0 if where == "before" else 2.0, 0.0),
         textcoords="offset points",
         ha="right" if where == "before" else "left",
         va="center_baseline",
         fontsize=size,
-        color=_on(colour) if whole else BLACK,
-        path_effects=[patheffects.withStroke(linewidth=0.25 * size, foreground="white")] if not whole else [],
+        color=_on(colour) if where == "inside" else BLACK,
+        path_effects=[] if where == "inside" else [patheffects.withStroke(linewidth=0.3 * size, foreground="white")],
         annotation_clip=True,
         zorder=4,
     )
@@ -513,9 +519,9 @@ def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Ax
         y, thick = np.arange(len(table)), 0.36
         parts = (
             ("soft_per_minute", "soft handovers", -0.2, BLUE, None),
-            ("hard_per_minute", "hard handovers", -0.2, VERMILLION, "////"),
+            ("hard_per_minute", "hard handovers", -0.2, VERMILLION, "//"),
             ("joins_per_minute", "joins", 0.2, SKY, None),
-            ("leaves_per_minute", "leaves", 0.2, ORANGE, "...."),
+            ("leaves_per_minute", "leaves", 0.2, ORANGE, ".."),
         )
         handles = []
         for column, label, shift, colour, hatch in parts:
@@ -544,10 +550,9 @@ def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Ax
             ax.text(0.5, 0.5, "no changes of serving sets", transform=ax.transAxes, ha="center", color="#555555")
         ax.set_xlabel("events per minute")
         ax.grid(axis="x")
-        text = describe(log)
-        text += f"; {MOST_USERS} busiest of {total} users" if total > MOST_USERS else ""
-        _head(ax, look, "Handovers", text)
-        _legend(ax, look, own, handles, 4 if look.width > 4 else 2)
+        cut = [f"{MOST_USERS} busiest of {total} users"] if total > MOST_USERS else []
+        _head(ax, look, "Handovers", describe(log) + cut)
+        _legend(ax, look, own, handles)
     return ax
 
 
@@ -589,12 +594,10 @@ def sky(
             marks = _draw_instant(ax, look, tracks, at_s)
             when = f"{at_s:g} s"
         written = _write_names(ax, look, marks, names)
-        served = len(marks)
-        told = f"{served} serving" if written == served else f"{served} serving, {written} named"
-        about = (
-            f"{when}: {tracks.sat[tracks.t_s == at_s].nunique() if t_s is not None else tracks.sat.nunique()} in view"
-        )
-        _head(ax, look, f"Sky of {name}", f"{'' if look.titled else name + ', '}{about}, {told}")
+        in_view = tracks.sat.nunique() if t_s is None else int((tracks.t_s == at_s).sum())
+        named = f" ({written} named)" if written < len(marks) else ""
+        details = [when, f"{in_view} in view", f"{len(marks)} serving{named}"]
+        _head(ax, look, f"Sky of {name}", details if look.titled else [name, *details])
     return ax
 
 
@@ -738,10 +741,15 @@ def _write_names(ax: PolarAxes, look: Style, marks: list[_Mark], names: dict[int
         return 0
     made.draw_without_rendering()  # the layout decides where everything is
     scale = made.dpi / 72.0
-    size = 0.78 * look.small
-    window = ax.get_window_extent().padded(0.6 * look.font * scale)
-    taken = [text.get_window_extent() for text in ax.texts[:-1] or ax.texts if text.get_text()]
+    size = 0.78 * look.small * (min(1.0, math.sqrt(30.0 / max(1, len(marks)))) if look.fixed else 1.0)
+    window = made.bbox.padded(-2.0 * scale)
+    taken = [text.get_window_extent() for text in ax.texts]
     taken += [label.get_window_extent() for label in ax.get_xticklabels() if label.get_text()]
+    for line in ax.lines:
+        if line.get_marker() == "o":
+            centre = ax.transData.transform(np.column_stack([line.get_xdata(), line.get_ydata()])[0])
+            half = 0.5 * line.get_markersize() * scale
+            taken.append(Bbox([centre - half, centre + half]))
     halo = [patheffects.withStroke(linewidth=0.28 * size, foreground="white")]
     tall = 1.05 * size * scale
     written = 0
