@@ -8,7 +8,8 @@ IEEE JSAC 2024, (27)-(32), noise power and every satellite's budget scaled to 1.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,16 @@ from numba import njit
 
 from leosim import conic
 
-FAST = {"contract", "arcp", "reassoc", "nsz"}
+kernel: Any = njit(cache=True, nogil=True)
+fast_kernel: Any = njit(cache=True, nogil=True, fastmath={"contract", "arcp", "reassoc", "nsz"})
+
 SMALLEST_AMPLITUDE = 1e-6  # amplitudes below it are dropped
 LARGEST_GAP_BIT = 5e-4  # certificate gap (bit/s/Hz) above which the conic program decides
 PRICE_EXPONENT = 0.55  # undamped (1) diverges in about one case of ten
 BOTTLENECK_SHARE = 0.1  # of the mean sensitivity: users above it are the bottleneck of a level
 LEVEL_ITERATIONS = 30  # of a level above the first, which has no conic fallback
 SMOOTHING = 0.1  # share of uniform prices in the scores of pairs: first-order effects are local
-SWAP_GOAL = 1.5e-3  # swaps end when the minimum rate is within this fraction of the bound
+SWAP_GOAL = 2.5e-3  # swaps end when the minimum rate is within this fraction of the bound
 SMALLEST_SWAP = 3e-4  # or when all of them together promise less than this share of the SINR
 SMALLEST_RAISE_BIT = 1e-3  # a level that gains less ends the lexicographic raise
 
@@ -229,6 +232,14 @@ def _pointers(sizes: list[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
 
 
+ARRAYS = tuple(f.name for f in fields(Problem) if f.name not in ("n_user", "n_sat", "coherent"))
+
+
+def _problem(n_user: int, n_sat: int, arrays: Sequence[np.ndarray], coherent: bool) -> Problem:
+    named: dict[str, Any] = dict(zip(ARRAYS, arrays, strict=True))
+    return Problem(n_user=n_user, n_sat=n_sat, coherent=coherent, **named)
+
+
 def problem_from_blocks(
     n_user: int,
     sat_recv_ptr: np.ndarray,
@@ -271,11 +282,11 @@ def problem_from_blocks(
         np.ascontiguousarray(useful, dtype=np.float64).ravel(),
         coherence == "ideal",
     )
-    return Problem(n_user, n_sat, *arrays, coherent=coherence != "noncoherent")
+    return _problem(n_user, n_sat, arrays, coherence != "noncoherent")
 
 
-@njit(cache=True, nogil=True)
-def _blocks_to_streams(n_user, recv_ptr, recv_user, stream_ptr, stream_user, block_ptr, mean, variance, useful, ideal):
+@kernel
+def _blocks_to_streams(n_user, recv_ptr, recv_user, stream_ptr, stream_user, block_ptr, mean, variance, useful, ideal):  # type: ignore[no-untyped-def]
     n_sat = len(recv_ptr) - 1
     pair_ptr = np.zeros(n_user + 1, np.int64)
     for e in range(len(stream_user)):
@@ -387,8 +398,8 @@ def sinr(problem: Problem, p: np.ndarray) -> np.ndarray:
     return _sinr(*problem.arrays(), np.ascontiguousarray(p, dtype=float), problem.coherent)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _gains(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, u, coherent, gain, num):
+@fast_kernel
+def _gains(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, u, coherent, gain, num):  # type: ignore[no-untyped-def]
     # gain[e]: u_j^T M_kj u_j of stream j onto receiver nb_user[e]; num: useful power of each stream
     for k in range(len(ptr) - 1):
         a0 = ptr[k]
@@ -419,8 +430,8 @@ def _gains(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr,
             gain[e] += total * total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _sinr(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, p, coherent):
+@fast_kernel
+def _sinr(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, p, coherent):  # type: ignore[no-untyped-def]
     n_user = len(ptr) - 1
     gain = np.empty(len(nb_user))
     num = np.empty(n_user)
@@ -435,8 +446,8 @@ def _sinr(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, 
 # The fixed point
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _cholesky_solve(s, index, m, rhs, chol, x):
+@fast_kernel
+def _cholesky_solve(s, index, m, rhs, chol, x):  # type: ignore[no-untyped-def]
     # x = s[index, index]^-1 rhs[index] by Cholesky; rows of chol are contiguous
     for i in range(m):
         row = index[i]
@@ -461,8 +472,8 @@ def _cholesky_solve(s, index, m, rhs, chol, x):
             x[c] -= chol[i, c] * value
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _uplink_matrix(k, lam, q, ptr, sat, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, s, g):
+@fast_kernel
+def _uplink_matrix(k, lam, q, ptr, sat, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, s, g):  # type: ignore[no-untyped-def]
     # S_k = sum_j q_j M_jk + diag(lam), lower triangle
     n = ptr[k + 1] - ptr[k]
     for i in range(n):
@@ -499,8 +510,8 @@ def _uplink_matrix(k, lam, q, ptr, sat, nb_ptr, nb_user, var_ptr, var, row_ptr, 
         r += 1
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _direction(n, s, b, passive, u, slack, index, chol, x, diagonal):
+@fast_kernel
+def _direction(n, s, b, passive, u, slack, index, chol, x, diagonal):  # type: ignore[no-untyped-def]
     # max (b^T u)^2 / (u^T S u), u >= 0, as the least-squares problem S u = b with block principal
     # pivoting from the given passive set; slack = S u - b. False: not finished.
     top = 0.0
@@ -561,8 +572,8 @@ def _direction(n, s, b, passive, u, slack, index, chol, x, diagonal):
     return False
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, s, load, fixed_load, rounds, precise):
+@fast_kernel
+def _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, s, load, fixed_load, rounds, precise):  # type: ignore[no-untyped-def]
     # Downlink powers s for given directions: frozen users exactly at their target, the others at one
     # common SINR t, as large as the fullest satellite allows. Returns t (-1: targets not reachable).
     n_user = len(ptr) - 1
@@ -604,8 +615,8 @@ def _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, s, loa
     return t
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _uplink_balance(nb_ptr, nb_user, gain, num, own, target, q, rounds, precise):
+@fast_kernel
+def _uplink_balance(nb_ptr, nb_user, gain, num, own, target, q, rounds, precise):  # type: ignore[no-untyped-def]
     # Virtual uplink powers for given directions: frozen users at their target, the others at one
     # common SINR, sum q = 1.
     n_user = len(num)
@@ -638,8 +649,8 @@ def _uplink_balance(nb_ptr, nb_user, gain, num, own, target, q, rounds, precise)
             break
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _worst(nb_ptr, nb_user, gain, num, target, s):
+@fast_kernel
+def _worst(nb_ptr, nb_user, gain, num, target, s):  # type: ignore[no-untyped-def]
     # smallest SINR of the users that are not frozen; -1 when a frozen one misses its target
     n_user = len(num)
     y = np.ones(n_user)
@@ -657,8 +668,8 @@ def _worst(nb_ptr, nb_user, gain, num, target, s):
     return t
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _fixed_point(
+@fast_kernel
+def _fixed_point(  # type: ignore[no-untyped-def]
     ptr,
     sat,
     b,
@@ -715,7 +726,8 @@ def _fixed_point(
     upper = np.inf
     exponent = np.full(n_sat, PRICE_EXPONENT)
     misfit_before = np.zeros(n_sat)
-    rounds = 200 if target.max() > 0.0 else 30
+    rounds = 60 if target.max() > 0.0 else 30
+    start = lower
     iteration = 0
     while iteration < max_iterations:
         iteration += 1
@@ -797,7 +809,9 @@ def _fixed_point(
                 v[a] = u[a] / math.sqrt(max(1.0, price_load[sat[a]]))
                 square[a] = v[a] * v[a]
         _gains(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, v, True, gain, num)
-        t = _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, power_clip, load, scratch, rounds, 1e-9)
+        t = _balance(
+            ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, power_clip, load, scratch, rounds, 1e-9
+        )
         if t > 0.0:
             t = _worst(nb_ptr, nb_user, gain, num, target, power_clip)
             full = 0.0
@@ -810,6 +824,11 @@ def _fixed_point(
                         p_best[a] = v[a] * math.sqrt(power_clip[k])
         if upper < np.inf and lower > 0.0 and math.log2((1.0 + upper) / (1.0 + lower)) <= tol_bit:
             break
+        if target.max() > 0.0 and (iteration >= 8 or upper < np.inf):
+            # a level above the first: no gain found, or none to be found
+            top = lower if iteration >= 8 else max(lower, upper)
+            if math.log2((1.0 + top) / (1.0 + start)) < SMALLEST_RAISE_BIT:
+                break
         # next prices and virtual powers
         total = 0.0
         for l in range(n_sat):
@@ -839,8 +858,8 @@ def _fixed_point(
 # Parts of a problem
 
 
-@njit(cache=True, nogil=True)
-def _restrict(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, n_sat, keep_user, keep_pair):
+@kernel
+def _restrict(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f, n_sat, keep_user, keep_pair):  # type: ignore[no-untyped-def]
     # The problem of some users on some pairs, users and satellites renumbered; last three: where from.
     n_user = len(ptr) - 1
     user_of = np.full(n_user, -1, np.int64)
@@ -854,8 +873,8 @@ def _restrict(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_p
     users = users[:n].copy()
     sat_of = np.full(n_sat, -1, np.int64)
     n_pair = 0
-    for k in users:
-        for a in range(ptr[k], ptr[k + 1]):
+    for i in range(n):
+        for a in range(ptr[users[i]], ptr[users[i] + 1]):
             if keep_pair[a]:
                 sat_of[sat[a]] = 0
                 n_pair += 1
@@ -939,14 +958,14 @@ def _restrict(ptr, sat, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_p
     )
 
 
-@njit(cache=True, nogil=True)
-def _components(ptr, sat, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, n_sat):
+@kernel
+def _components(ptr, sat, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, n_sat):  # type: ignore[no-untyped-def]
     # Component of each user: users sharing a satellite or coupled, numbered by their first user.
     n_user = len(ptr) - 1
     root = np.arange(n_user)
     owner = np.full(n_sat, -1, np.int64)
 
-    def top(k):
+    def top(k):  # type: ignore[no-untyped-def]
         while root[k] != k:
             k = root[k]
         return k
@@ -993,7 +1012,7 @@ class _Part:
 
 def _part(problem: Problem, keep_user: np.ndarray, keep_pair: np.ndarray) -> _Part:
     *arrays, users, sats, pairs = _restrict(*problem.arrays(), problem.n_sat, keep_user, keep_pair)
-    return _Part(Problem(len(users), len(sats), *arrays, coherent=problem.coherent), users, sats, pairs)
+    return _Part(_problem(len(users), len(sats), arrays, problem.coherent), users, sats, pairs)
 
 
 def _parts(problem: Problem, keep_user: np.ndarray, keep_pair: np.ndarray) -> list[_Part]:
@@ -1226,15 +1245,18 @@ def _level_noncoherent(problem: Problem, target: np.ndarray, p: np.ndarray, lowe
         x = 1.0 / count[problem.pair_sat]
     free = target <= 0.0
     n_row = n_pair + n_user + n_sat
-    extra = ~own
     missing = np.setdiff1d(np.arange(n_pair), pairs[own])
     rows = np.concatenate(
-        [np.arange(n_pair), n_pair + receivers, n_pair + user[missing], n_pair + np.flatnonzero(free)]
-        + [n_pair + n_user + problem.pair_sat]
+        [
+            np.arange(n_pair),
+            n_pair + receivers,
+            n_pair + user[missing],
+            n_pair + np.flatnonzero(free),
+            n_pair + n_user + problem.pair_sat,
+        ]
     )
     cols = np.concatenate([np.arange(n_pair), pairs, missing, np.full(free.sum(), n_pair), np.arange(n_pair)])
     form = conic.canonical(rows, cols, n_row, n_pair + 1, (("nonnegative", n_row),))
-    del extra
     rhs = np.zeros(n_row)
     rhs[n_pair + n_user :] = 1.0
     objective = np.zeros(n_pair + 1)
@@ -1517,8 +1539,8 @@ def _clean(problem: Problem, p: np.ndarray) -> np.ndarray:
 # Who is served by whom
 
 
-@njit(cache=True, nogil=True)
-def _match(order, ptr, sat, ranked, room):
+@kernel
+def _match(order, ptr, sat, ranked, room):  # type: ignore[no-untyped-def]
     # One satellite a user, at most room[l] users a satellite, by shortest augmenting paths; users
     # matched once stay matched, so those early in `order` come first. Returns the pair of each user, -1: none.
     n_user = len(ptr) - 1
@@ -1570,8 +1592,8 @@ def _match(order, ptr, sat, ranked, room):
     return match
 
 
-@njit(cache=True, nogil=True)
-def _cut(ptr, sat, user, support, score, match, limit, room):
+@kernel
+def _cut(ptr, sat, user, support, score, match, limit, room):  # type: ignore[no-untyped-def]
     # Take the pairs of least score off every satellite above its limit; never the pair of `match`,
     # unless the user can be matched to another pair it has. support and match change in place.
     n_sat = len(limit)
@@ -1603,8 +1625,8 @@ def _cut(ptr, sat, user, support, score, match, limit, room):
         count[l] -= 1
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _scores(
+@fast_kernel
+def _scores(  # type: ignore[no-untyped-def]
     ptr,
     sat,
     b,

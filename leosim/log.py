@@ -53,6 +53,10 @@ class LogError(ValueError):
 # Layout: what a record type looks like in the file
 
 
+class EmptyLogError(LogError):
+    """A log without a committed row: its run stopped before its first epoch was written."""
+
+
 @dataclass(frozen=True)
 class _Column:
     """One dataset: its name in the file, the field it holds and its axes in the file."""
@@ -664,6 +668,31 @@ def _replace(scratch: Path, path: Path) -> None:
     os.replace(scratch, path)
 
 
+def create_writer(
+    path: str | os.PathLike[str],
+    start_utc_ns: int,
+    record_types: Sequence[type[Record]],
+    statics: Sequence[Record] = (),
+    attributes: Mapping[str, str | int | float] | None = None,
+) -> LogWriter:
+    """A `LogWriter` whose file appears under its name only once it can be read.
+
+    A run killed at any moment leaves either what was there before, or a log. Raises OSError where the
+    file cannot be written.
+    """
+    path = Path(path)
+    scratch = _scratch(path)
+    with _removed_on_failure(scratch):
+        writer = LogWriter(scratch, start_utc_ns, record_types, statics, attributes)
+        try:
+            _replace(scratch, path)
+        except BaseException:
+            writer.close()
+            raise
+    writer.path = path
+    return writer
+
+
 def resume_writer(path: str | os.PathLike[str], record_types: Sequence[type[Record]] | None = None) -> LogWriter:
     """Continue an unfinished log: its committed rows in a new file in its place, open for more.
 
@@ -778,7 +807,7 @@ class Log:
         counters = str(_attribute(file["committed"].attrs["counters"])).split()
         counts = dict(zip(counters, file["committed"][...].tolist(), strict=True))
         if not any(counts.values()):
-            raise LogError(f"{path}: no committed row; the run stopped before its first epoch was written")
+            raise EmptyLogError(f"{path}: no committed row; the run stopped before its first epoch was written")
         tables = [_read_table(item) for item in file.values() if isinstance(item, h5py.Group)]
         tables.sort(key=lambda table: (not table.static, _place(counters, table.group), table.group))
         self.groups = tuple(table.group for table in tables)

@@ -15,7 +15,7 @@ from numba import njit
 from leosim.antenna import direction_phasors, phasor_product
 from leosim.channel import Radio
 from leosim.records import Beams, ChannelStats, Couplings
-from leosim.streams import mix, normal_of, pair_prefix, purpose_key, uniform_of
+from leosim.streams import circle_of, mix, normal_of, pair_prefix, purpose_key, uniform_of
 
 CROSS_TERMS = ("ideal", "finite", "averaged", "noncoherent")
 
@@ -516,9 +516,8 @@ def _fading(prefix: np.uint64, start: int, x: np.ndarray, y: np.ndarray) -> None
     for t in range(x.size):
         key = mix(prefix ^ np.uint64(start + t))
         radius = math.sqrt(-math.log(uniform_of(key)))
-        angle = 2.0 * math.pi * uniform_of(mix(key))
-        x[t] = radius * math.cos(angle)
-        y[t] = radius * math.sin(angle)
+        cosine, sine = circle_of(uniform_of(mix(key)))
+        x[t], y[t] = radius * cosine, radius * sine
 
 
 def spectral_efficiency(sinr: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ import leosim
 from leosim import elements, orbit, processes
 from leosim.elements import Constellation
 from leosim.engine import NoPast, Past
-from leosim.log import Log, LogError, LogWriter, open_log, resume_writer
+from leosim.log import EmptyLogError, Log, LogError, LogWriter, create_writer, open_log, resume_writer
 from leosim.processes import Run, Settings
 from leosim.records import (
     Beams,
@@ -200,21 +200,20 @@ def run(
     ready = prepared or prepare(scenario)
     path = Path(output) if output is not None else ready.default_output
     attributes = _attributes(ready)
+    unfinished: Log | None = None
     if path.exists() and not force:
-        there = _existing(path, ready, resume)
-        if there is not None:
-            return there
+        unfinished = _existing(path, ready, resume)
+        if unfinished is not None and unfinished.complete:
+            return unfinished
     path.parent.mkdir(parents=True, exist_ok=True)
-    resuming = resume and path.exists() and not force
     with threadpool_limits(1):
-        if resuming:
-            with open_log(path) as past_log:
-                writer = resume_writer(path, LOGGED)
-                _fly(ready, writer, _Logged(past_log), workers, progress)
+        if unfinished is not None:
+            with unfinished:
+                _fly(ready, resume_writer(path, LOGGED), _Logged(unfinished), workers, progress)
         else:
             statics = (_catalogue(ready), ready.users, ready.quarantine)
             try:
-                writer = LogWriter(path, ready.start_utc_ns, LOGGED, statics, attributes)
+                writer = create_writer(path, ready.start_utc_ns, LOGGED, statics, attributes)
             except OSError as error:
                 raise LogError(f"{path}: cannot be written ({error.strerror or error})") from None
             _fly(ready, writer, NoPast(), workers, progress)
@@ -222,21 +221,23 @@ def run(
 
 
 def _existing(path: Path, ready: Prepared, resume: bool) -> Log | None:
-    """The finished log of these very inputs, None when it is there to resume; LogError otherwise."""
+    """The log of these very inputs that is there, finished or to be resumed; None when it holds nothing yet.
+
+    Raises LogError for anything else: no file is overwritten unless the caller forces it.
+    """
     try:
         log = open_log(path)
-    except LogError:
+    except EmptyLogError:
         if resume:
-            raise
-        raise LogError(f"{path}: there already, and not a log that can be read; use --force to overwrite it") from None
+            return None
+        raise LogError(f"{path}: a run that stopped at its very start; --resume or --force starts it again") from None
+    except LogError as error:
+        raise LogError(f"{error}; choose another -o, or --force to overwrite it") from None
     if log.attributes.get("inputs_sha256") != ready.inputs_sha256:
         raise LogError(f"{path}: holds a run of other inputs; choose another -o, or --force to overwrite it")
-    if log.complete:
-        return log
-    log.close()
-    if not resume:
+    if not log.complete and not resume:
         raise LogError(f"{path}: an unfinished run of these inputs; --resume goes on with it, --force starts again")
-    return None
+    return log
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from leosim.streams import generator, mix, pair_key, pair_normals, pair_uniforms, purpose_key, uniform_of
+from leosim.streams import circle_of, generator, mix, pair_key, pair_normals, pair_uniforms, purpose_key, uniform_of
 
 PURPOSES = ("k_factor", "line_of_sight", "phase", "fading", "slow_phase")
 # Seeds are fixed, so a test either always passes or always fails: these limits are what a right
@@ -56,6 +56,15 @@ def test_uniform_of_stays_inside_the_open_interval() -> None:
     """Zero would be the logarithm's pole in the normal draws; one would put a share of 1 out of reach."""
     assert uniform_of(np.uint64(0)) == 2.0**-53
     assert uniform_of(np.uint64(2**64 - 1)) == 1.0 - 2.0**-53
+
+
+def test_circle_against_the_library() -> None:
+    four_roundings = 4e-16
+    eighths = np.arange(9) / 8  # where the series changes its quarter, and the axes
+    for turns in np.concatenate([eighths, np.nextafter(eighths, 2), np.random.default_rng(6).uniform(size=2000)]):
+        quarters, rest = divmod(8 * turns, 2)  # the library too takes 2 pi turns with an error: reduce exactly
+        expected = 1j**quarters * np.exp(0.25j * np.pi * rest)
+        assert complex(*circle_of(turns)) == pytest.approx(expected, rel=0, abs=four_roundings)
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -90,6 +91,8 @@ class Style:
             "pdf.fonttype": 42,
             "svg.fonttype": "none",
             "svg.hashsalt": "leosim",
+            "figure.constrained_layout.h_pad": 0.012 * self.width,
+            "figure.constrained_layout.w_pad": 0.012 * self.width,
             "figure.dpi": 100,
             "savefig.dpi": self.dpi,
             "savefig.facecolor": "white",
@@ -139,7 +142,7 @@ def _head(ax: Axes, style: Style, title: str, details: Sequence[str]) -> None:
         below = (12.0, -16.0 - 1.2 * style.font)
         ax.annotate("\n".join(details), (0.0, 1.0), below, **corner, **about).set_in_layout(False)
         return
-    above = 5.0 + (1.5 * style.font if polar else 0.0)  # clear of the letter N
+    above = 5.0 + (1.9 * style.font if polar else 0.0)  # clear of the letter N
     line = ", ".join(details)
     ax.annotate(line, (0.0, 1.0), (0.0, above), xycoords="axes fraction", textcoords="offset points", **about)
     if style.titled:
@@ -153,9 +156,11 @@ def _legend(ax: Axes, style: Style, own: bool, handles: Sequence[Any]) -> None:
     if not own or made is None:
         ax.legend(loc="best", **look)
         return
-    widest = max(_width_pt(handle.get_label(), style.small) for handle in handles) + 4.2 * style.small
-    rows = math.ceil(len(handles) / max(1, int(72 * style.width / widest)))
-    columns = math.ceil(len(handles) / rows)
+    widths = [_width_pt(handle.get_label(), style.small) + 4.2 * style.small for handle in handles]
+    for rows in range(1, len(handles) + 1):
+        columns = math.ceil(len(handles) / rows)
+        if sum(max(column) for column in np.array_split(widths, columns)) < 71 * style.width:
+            break
     made.legend(loc="outside lower center", ncols=columns, columnspacing=1.4, handlelength=1.8, **look)
 
 
@@ -262,7 +267,7 @@ def rates(log: Log, ax: Axes | None = None, *, kind: str = "hardening", style: s
         if whole.any():
             for begin, length in _spans(whole, t_s, step_s):
                 ax.axvspan(begin, begin + length, color=PURPLE, alpha=0.3, linewidth=0, zorder=0)
-            handles.append(Patch(color=PURPLE, alpha=0.3, linewidth=0, label="a user out, whole epoch"))
+            handles.append(Patch(color=PURPLE, alpha=0.3, linewidth=0, label="whole-epoch outage"))
         if some.any():
             ax.broken_barh(
                 _spans(some, t_s, step_s),
@@ -536,7 +541,7 @@ def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Ax
                 edgecolor="white",
                 linewidth=0.0,
                 color=colour,
-                hatch=hatch,
+                hatch=None if hatch is None else hatch * (1 if look.fixed else 2),
             )
             handles.append(drawn)
         ax.set_yticks(y, [str(name) for name in table.index])
@@ -756,10 +761,13 @@ def _write_names(ax: PolarAxes, look: Style, marks: list[_Mark], names: dict[int
     for mark in marks:
         wide = _width_pt(names[mark.sat], size) * scale
         placed = None
-        for azimuth, zenith in mark.spots:
+        gap = 2.6 * look.line * scale
+        for reach, (azimuth, zenith) in product((1.0, 3.0, 6.0), mark.spots):  # farther ones with a leader
             x, y = ax.transData.transform((azimuth, zenith))
-            gap = 2.6 * look.line * scale
-            for dx, dy in ((gap, 0), (-gap - wide, 0), (-wide / 2, gap + tall / 2), (-wide / 2, -gap - tall / 2)):
+            out, up = gap + (reach - 1.0) * tall, (reach - 1.0) * tall
+            beside = [(out, 0.0), (-out - wide, 0.0)] if reach == 1.0 else []
+            beside += [(side, way * (gap + up + tall / 2)) for way in (1, -1) for side in (-wide / 2, out, -out - wide)]
+            for dx, dy in beside:
                 box = Bbox.from_bounds(x + dx, y + dy - tall / 2, wide, tall)
                 inside = window.x0 <= box.x0 and box.x1 <= window.x1 and window.y0 <= box.y0 and box.y1 <= window.y1
                 if inside and not any(box.overlaps(other) for other in taken):
@@ -782,6 +790,15 @@ def _write_names(ax: PolarAxes, look: Style, marks: list[_Mark], names: dict[int
             fontsize=size,
             color=BLACK,
             path_effects=halo,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": mark.colour,
+                "linewidth": 0.4 * look.line,
+                "shrinkA": 0,
+                "shrinkB": 0,
+            }
+            if reach > 1.0
+            else None,
             annotation_clip=False,
             zorder=5,
         )

@@ -73,9 +73,7 @@ def serving_sets(log: Log, users: np.ndarray | None = None) -> tuple[np.ndarray,
         decision, user, sat = decision[keep], place[user[keep]], sat[keep]
     count = len(log["users"]) if users is None else len(users)
     edges = np.searchsorted(decision, np.arange(effective_ns.size + 1))
-    return effective_ns, [
-        handover.serving_sets(user[a:b], sat[a:b], count) for a, b in pairwise(edges.tolist())
-    ]
+    return effective_ns, [handover.serving_sets(user[a:b], sat[a:b], count) for a, b in pairwise(edges.tolist())]
 
 
 def unserved(log: Log) -> np.ndarray:

@@ -1,0 +1,168 @@
+"""Benchmarks of the allocation, each with its quality and the time of what it replaces in extra_info."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import cvxpy as cp
+import numpy as np
+import pytest
+
+from leosim import allocation
+
+
+def box(seed, n_sat=20, n_user=10, side=8, noise_dbm=-140.0):
+    """sMRT couplings in the paper's 700 km box (nadir-pointing half-wavelength array, 5 GHz, 10 W)."""
+    rng = np.random.default_rng(seed)
+    sat = np.column_stack([rng.uniform(0, 700e3, (n_sat, 2)), np.full(n_sat, 550e3)])
+    user = np.column_stack([rng.uniform(0, 700e3, (n_user, 2)), np.zeros(n_user)])
+    line = user[None] - sat[:, None]
+    distance = np.linalg.norm(line, axis=2)
+    cosine = line[..., :2] / distance[..., None]
+    n = np.arange(side)
+    phase = n[:, None] * cosine[..., 0, None, None] + n[None, :] * cosine[..., 1, None, None]
+    a = np.exp(1j * np.pi * phase).reshape(n_sat, n_user, -1)
+    beta = (299_792_458.0 / (4 * np.pi * 5e9 * distance)) ** 2
+    kappa = 10 ** (rng.uniform(15, 20, (n_sat, n_user)) / 10)
+    phi = rng.uniform(0, 2 * np.pi, (n_sat, n_user))
+    v = 10.0 * beta / (kappa + 1) / (1e-3 * 10 ** (noise_dbm / 10))
+    inner = np.einsum("lkn,ljn->kjl", a.conj(), a) / side
+    turn = np.exp(1j * (phi.T[None, :, :] - phi.T[:, None, :]))
+    return np.sqrt(kappa * v).T[:, None, :] * turn * inner, v.T[:, None, :] * np.abs(inner) ** 2
+
+
+def paper_algorithm_1(mean, variance, k_max, epsilon=1e-10, outer=10, inner=30):
+    """Algorithm 1 of Kim et al. 2024 in cvxpy: reweighted l2 around SCA, P4 as a second-order cone program.
+
+    With the errata: start at p = 1/sqrt(K), omega = 1/(p^2 + epsilon), no reset of p at an outer step.
+    Returns p [sat, user] and the number of programs solved.
+    """
+    n_user, _, n_sat = mean.shape
+    p = cp.Variable((n_sat, n_user), nonneg=True)
+    t = cp.Variable()
+    slope = cp.Parameter((n_sat, n_user))  # 2 (b^T p_prev) b / t_prev
+    offset = cp.Parameter(n_user)  # (b^T p_prev)^2 / t_prev^2
+    root_omega = cp.Parameter((n_sat, n_user), nonneg=True)
+    rules = [cp.norm(p[l]) <= 1 for l in range(n_sat)]
+    rules += [cp.norm(cp.multiply(root_omega[l], p[l])) <= np.sqrt(k_max) for l in range(n_sat)]
+    for k in range(n_user):
+        parts = [cp.vec(cp.multiply(np.sqrt(variance[k].T), p), order="F")]
+        for j in range(n_user):
+            if j != k:
+                rows = np.stack([mean[k, j].real, mean[k, j].imag])
+                parts.append(rows @ p[:, j])
+        rules.append(cp.sum_squares(cp.hstack(parts)) + 1 <= slope[:, k] @ p[:, k] - offset[k] * t)
+    program = cp.Problem(cp.Maximize(t), rules)
+    b = np.abs(mean[np.arange(n_user), np.arange(n_user)]).T
+    current = np.full((n_sat, n_user), 1 / np.sqrt(n_user))
+    root_omega.value = np.ones_like(b)
+    problem = allocation.problem_from_dense(mean, variance)
+    best = allocation.sinr(problem, current.T.ravel()).min()
+    solves = 0
+    for _ in range(outer):
+        for _ in range(inner):
+            useful = (b * current).sum(axis=0)
+            slope.value = 2 * useful * b / best
+            offset.value = useful**2 / best**2
+            program.solve(solver=cp.CLARABEL)
+            solves += 1
+            if p.value is None:
+                return current, solves
+            before, current = current, np.maximum(p.value, 0.0)
+            best = allocation.sinr(problem, current.T.ravel()).min()
+            if np.linalg.norm(current - before) <= 1e-2 * np.linalg.norm(before):
+                break
+        if np.all((current > 1e-3).sum(axis=1) <= k_max):
+            break
+        root_omega.value = 1 / np.sqrt(current**2 + epsilon)
+    return np.where(current > 1e-3, current, 0.0), solves
+
+
+def rate(sinr):
+    return float(np.log2(1 + sinr))
+
+
+def test_allocate_against_paper_algorithm_1(benchmark):
+    mean, variance = box(1)
+    problem = allocation.problem_from_dense(mean, variance)
+    before = allocation.allocate(problem, 8)
+    warm = allocation.Warm(before.lam, before.q)
+    start = time.perf_counter()
+    p, solves = paper_algorithm_1(mean, variance, 8)
+    paper_s = time.perf_counter() - start
+    got = benchmark(allocation.allocate, problem, 8, warm)
+    spent = []
+    for _ in range(10):
+        start = time.perf_counter()
+        allocation.allocate(problem, 8, warm)
+        spent.append(time.perf_counter() - start)
+    paper_sinr = allocation.sinr(problem, p.T.ravel()).min()
+    benchmark.extra_info.update(
+        paper_s=paper_s,
+        paper_programs=solves,
+        times_faster=paper_s / statistics.median(spent),
+        rate_bit=rate(got.sinr.min()),
+        paper_rate_bit=rate(paper_sinr),
+        bound_bit=rate(got.bound),
+    )
+    assert paper_s / statistics.median(spent) > 300
+    assert got.sinr.min() >= paper_sinr
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_quality_over_drops(benchmark, side):
+    problems = [allocation.problem_from_dense(*box(seed, side=side)) for seed in range(20)]
+    results = benchmark.pedantic(lambda: [allocation.allocate(x, 8) for x in problems], rounds=2)
+    ratios = [rate(x.sinr.min()) / rate(x.bound) for x in results]
+    benchmark.extra_info.update(
+        mean_of_bound=float(np.mean(ratios)),
+        worst_of_bound=min(ratios),
+        largest_gap_bit=max(x.gap_bit for x in results),
+        fallbacks=sum(x.fallbacks for x in results),
+    )
+    assert np.mean(ratios) >= (0.995 if side == 8 else 0.99)
+
+
+def test_fixed_point_without_sparsity(benchmark):
+    problem = allocation.problem_from_dense(*box(1))
+    warm = allocation.max_min(problem).warm
+    got = benchmark(allocation.max_min, problem, None, warm)
+    benchmark.extra_info.update(iterations=got.iterations, gap_bit=got.gap_bit)
+
+
+def sky(seed):
+    """61 satellites and 10 users within 200 km; each user's 40 nearest are its candidates."""
+    mean, variance = box(seed, n_sat=61, side=16)
+    useful = np.abs(mean[np.arange(10), np.arange(10)])
+    allowed = np.zeros((10, 61), dtype=bool)
+    np.put_along_axis(allowed, np.argsort(-useful, axis=1, kind="stable")[:, :40], True, axis=1)
+    return mean, variance, allowed
+
+
+def test_allocate_on_a_real_sky_size(benchmark):
+    mean, variance, allowed = sky(1)
+    problem = allocation.problem_from_dense(mean, variance, allowed=allowed)
+    before = allocation.allocate(problem, 8)
+    got = benchmark(allocation.allocate, problem, 8, allocation.Warm(before.lam, before.q))
+    benchmark.extra_info.update(rate_bit=rate(got.sinr.min()), bound_bit=rate(got.bound))
+
+
+def test_problem_from_blocks(benchmark):
+    mean, variance, allowed = sky(1)
+    streams = [np.flatnonzero(allowed[:, l]) for l in range(61)]
+    blocks = [mean[:, s, l] for l, s in enumerate(streams)]
+    spread = [variance[:, s, l] for l, s in enumerate(streams)]
+    arguments = (
+        10,
+        np.arange(62) * 10,
+        np.tile(np.arange(10), 61),
+        np.cumsum([0, *map(len, streams)]),
+        np.concatenate(streams),
+        np.cumsum([0, *(x.size for x in blocks)]),
+        np.concatenate([x.ravel() for x in blocks]),
+        np.concatenate([x.ravel() for x in spread]),
+        np.concatenate([np.abs(mean[s, s, l]) for l, s in enumerate(streams)]),
+    )
+    problem = benchmark(allocation.problem_from_blocks, *arguments)
+    assert len(problem.useful) == 400

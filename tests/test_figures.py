@@ -1,0 +1,237 @@
+"""Figures: what they show is what the log holds, names are names, nothing overlaps, files are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.projections.polar import PolarAxes
+from test_summary import EFFECTIVE_NS, EPOCHS, NAMES, SATS, SETS, write_log
+
+from leosim.log import Log, open_log
+from leosim.report import figures
+from leosim.report.figures import KINDS, STYLES, pack, passes, plot, serving_intervals
+from leosim.report.summary import per_user
+
+SIGNATURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
+    with open_log(write_log(tmp_path_factory.mktemp("figures") / "small.h5")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
+    with open_log(write_log(tmp_path_factory.mktemp("figures") / "other.h5", seed=8)) as opened:
+        yield opened
+
+
+def texts(figure: Figure) -> list[str]:
+    """Every text of a figure that is not empty: titles, labels, names, legends."""
+    figure.canvas.draw()
+    return [t.get_text() for t in figure.findobj(matplotlib.text.Text) if t.get_text()]
+
+
+@pytest.mark.parametrize("kind", ["hardening", "ergodic"])
+def test_rate_lines_are_the_rates(log: Log, kind: str) -> None:
+    ax = figures.rates(log, kind=kind)
+    rate = log["rates"][kind]
+    lines = {line.get_label(): line for line in ax.lines}
+    np.testing.assert_array_equal(lines["least"].get_ydata(), rate.min(axis=1))
+    np.testing.assert_array_equal(lines["median"].get_ydata(), np.median(rate, axis=1))
+    (thin,) = [c for c in ax.collections if isinstance(c, LineCollection)]
+    drawn = [segment[:, 1] for segment in thin.get_segments()]
+    np.testing.assert_array_equal(drawn, rate.T)
+    np.testing.assert_array_equal(thin.get_segments()[0][:, 0], np.arange(EPOCHS))
+    assert ax.get_ylabel() == f"{kind} rate (bit/s/Hz)"
+    assert "nearest, smrt, cross terms averaged" in texts(ax.figure)
+
+
+def test_outage_is_shaded_where_the_log_has_it(log: Log) -> None:
+    ax = figures.rates(log)
+    shaded = sorted((patch.get_x(), patch.get_x() + patch.get_width()) for patch in ax.patches)
+    assert shaded == [(0.0, 1.0), (7.0, 8.0)]
+    (strip,) = [c for c in ax.collections if c.get_label() == "outage"]
+    spans = sorted((path.vertices[:, 0].min(), path.vertices[:, 0].max()) for path in strip.get_paths())
+    assert spans == [(0.0, 2.0), (4.0, 5.0), (7.0, 8.0)]
+
+
+def test_distribution_and_its_five_percent_point(log: Log, other: Log) -> None:
+    ax = figures.cdf([log, other], labels=["one", "two"])
+    lines = {line.get_label(): line for line in ax.lines}
+    for name, run in (("one", log), ("two", other)):
+        for kind in ("hardening", "ergodic"):
+            rate = run["rates"][kind]
+            curve, mark = lines[f"{name}, {kind}"], lines[f"{name}, {kind}, 5 %"]
+            np.testing.assert_array_equal(curve.get_xdata(), np.sort(rate.ravel()))
+            assert curve.get_ydata()[-1] == 1.0
+            assert mark.get_xdata()[0] == np.quantile(rate, 0.05)
+            assert mark.get_ydata()[0] == 0.05
+            assert f"{name}, {kind}, 5 %: {np.quantile(rate, 0.05):.3f}" in texts(ax.figure)
+
+
+def test_packing_never_overlaps_and_uses_as_few_lanes_as_possible() -> None:
+    rng = np.random.default_rng(5)
+    begin = np.sort(rng.integers(0, 200, 300)).astype(float)
+    end = begin + rng.integers(1, 40, 300)
+    lane = pack(begin, end)
+    for k in range(lane.max() + 1):
+        mine = lane == k
+        assert (begin[mine][1:] >= end[mine][:-1]).all()
+    most_at_once = max(int(((begin <= t) & (t < end)).sum()) for t in begin)
+    assert lane.max() + 1 == most_at_once
+
+
+def test_intervals_on_one_pass_are_one(log: Log) -> None:
+    intervals = serving_intervals(log, "Ulm")
+    spans = passes(intervals)
+    assert spans[["sat", "start_s", "end_s"]].to_numpy().tolist() == [[11, 0.0, 5.17], [12, 0.0, 5.17], [21, 5.17, 8.0]]
+    much_later = intervals.assign(start_s=intervals.start_s + 6000.0, end_s=intervals.end_s + 6000.0)
+    again = passes(pd.concat([intervals, much_later]))
+    assert len(again) == 2 * len(spans)
+
+
+@pytest.mark.parametrize(("row", "style"), [(0, "default"), (1, "default"), (2, "default"), (1, "ieee"), (1, "slides")])
+def test_serving_bars_are_the_serving_intervals(log: Log, row: int, style: str) -> None:
+    """The time each satellite is drawn is the time it serves, recounted decision by decision."""
+    ax = figures.serving(log, user=NAMES[row], style=style)
+    ends_ns = [*EFFECTIVE_NS[1:7], EPOCHS * 1_000_000_000]
+    expected: dict[str, list[tuple[float, float]]] = {}
+    for begin, end, sets in zip(EFFECTIVE_NS[:7], ends_ns, SETS, strict=False):
+        for sat in sets[row]:
+            spans = expected.setdefault(SATS[sat] or f"{sat}", [])
+            if spans and spans[-1][1] == begin / 1e9:
+                spans[-1] = (spans[-1][0], end / 1e9)
+            else:
+                spans.append((begin / 1e9, end / 1e9))
+    drawn: dict[str, list[tuple[float, float]]] = {}
+    boxes = []
+    for bars in ax.collections:
+        for path in bars.get_paths():
+            (x0, y0), (x1, y1) = path.vertices.min(axis=0), path.vertices.max(axis=0)
+            drawn.setdefault(bars.get_label(), []).append((x0, x1))
+            boxes.append((x0, x1, y0, y1))
+    assert drawn.keys() == expected.keys()
+    for name, spans in expected.items():
+        np.testing.assert_allclose(sorted(drawn[name]), spans, atol=1e-12)
+    for k, (a0, a1, b0, b1) in enumerate(boxes):
+        for c0, c1, d0, d1 in boxes[:k]:
+            assert min(a1, c1) <= max(a0, c0) + 1e-12 or min(b1, d1) <= max(b0, d0)
+    written = texts(ax.figure)
+    assert set(expected) <= set(written)
+    assert any(NAMES[row] in text for text in written)
+
+
+def test_names_stand_clear_of_each_other(log: Log) -> None:
+    ax = figures.serving(log, user=1)
+    ax.figure.canvas.draw()
+    names = {name or f"{sat}" for sat, name in SATS.items()}
+    boxes = [text.get_window_extent() for text in ax.texts if text.get_text() in names]
+    assert len(boxes) >= 2
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+
+
+def test_handover_bars_are_those_of_the_summary(log: Log) -> None:
+    ax = figures.handovers(log)
+    table = per_user(log)
+    for bars, column in zip(ax.containers, ["soft", "hard", "joins", "leaves"], strict=True):
+        np.testing.assert_allclose([bar.get_width() for bar in bars], table[f"{column}_per_minute"])
+    np.testing.assert_allclose([bar.get_x() for bar in ax.containers[1]], table.soft_per_minute)
+    assert [label.get_text() for label in ax.get_yticklabels()] == NAMES
+
+
+def test_sky_is_a_map_and_highlights_who_serves(log: Log) -> None:
+    ax = figures.sky(log, user="Passau", t_s=2.9)
+    assert isinstance(ax, PolarAxes)
+    assert (ax.get_theta_offset(), ax.get_theta_direction()) == (np.pi / 2, -1)
+    spots = {line.get_label(): line for line in ax.lines if line.get_marker() == "o"}
+    assert spots.keys() == {f"{sat}" for sat in SATS}
+    azimuth, zenith = spots["12"].get_xdata()[0], spots["12"].get_ydata()[0]
+    np.testing.assert_allclose([azimuth, zenith], [1.6 + 0.1 * 2, 90 - 50.0 - 2 / 8], atol=1e-12)
+    written = texts(ax.figure)
+    assert {"N", "E", "S", "W", "mask 25°", "60°", "LEO-B"} <= set(written)
+    assert "LEO-A" not in written
+    assert "2 s, 4 in view, 1 serving" in written
+
+
+def test_tracks_of_the_run_are_coloured_where_a_satellite_serves(log: Log) -> None:
+    ax = figures.sky(log, user=2)
+    lines = {c.get_label(): c for c in ax.collections if isinstance(c, LineCollection)}
+    assert lines.keys() == {"11", "12", "in view"}
+    # 12 serves Passau from 1.17 to 4.17 s: the epochs 2, 3 and 4, up to the beginning of 5
+    (track,) = lines["12"].get_segments()
+    np.testing.assert_allclose(track[:, 0], 1.6 + 0.1 * np.arange(2, 6), atol=1e-12)
+    assert len(lines["in view"].get_segments()) == len(SATS)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_files_are_written_in_every_style(log: Log, tmp_path: Path, kind: str) -> None:
+    for style, suffix in zip(STYLES, SIGNATURES, strict=True):
+        path = plot(log, kind, tmp_path / f"{kind}{suffix}", style)
+        assert path.read_bytes().startswith(SIGNATURES[suffix])
+    again = plot(log, kind, tmp_path / f"again-{kind}.svg", "slides")
+    assert again.read_bytes() == (tmp_path / f"{kind}.svg").read_bytes()
+
+
+def test_sizes_of_the_styles(log: Log) -> None:
+    for kind in ("serving", "sky"):
+        assert figures.figure(log, kind, "ieee").get_figwidth() == 3.5
+        wide, tall = figures.figure(log, kind, "slides").get_size_inches()
+        assert wide / tall == pytest.approx(16 / 9, rel=1e-3)
+
+
+def test_settings_of_matplotlib_are_left_alone(log: Log, tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    plot(log, "rates", tmp_path / "rates.png", "slides")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_axes_of_somebody_are_drawn_on(log: Log) -> None:
+    made = Figure(figsize=(10, 4))
+    left, right = made.subplots(1, 2)
+    assert figures.rates(log, left) is left
+    assert figures.serving(log, right, user="Ulm") is right
+    assert figures.cdf(log, left, kinds=["ergodic"]) is left
+    assert not made.legends
+    with pytest.raises(ValueError, match="polar"):
+        figures.sky(log, right)
+
+
+def test_busiest_users_of_a_crowd(tmp_path: Path) -> None:
+    with open_log(write_log(tmp_path / "crowd.h5", users=45)) as crowd:
+        ax = figures.handovers(crowd)
+        names = [label.get_text() for label in ax.get_yticklabels()]
+        assert len(names) == 40
+        assert set(names[:3]) == set(NAMES)
+        assert any("40 busiest of 45 users" in text for text in texts(ax.figure))
+        assert "no satellite serves" in texts(figures.serving(crowd, user="extra-44").figure)
+
+
+def test_what_is_unknown_is_refused_with_what_is_known(log: Log, other: Log, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"rates, cdf, serving, sky, handovers, got 'pie'"):
+        plot(log, "pie", tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"default, ieee, slides, got 'poster'"):
+        plot(log, "rates", tmp_path / "a.png", "poster")
+    with pytest.raises(ValueError, match=r"\.png, \.pdf, \.svg, got 'a\.docx'"):
+        plot(log, "rates", tmp_path / "a.docx")
+    with pytest.raises(ValueError, match="Ulm, München, Passau"):
+        plot(log, "serving", tmp_path / "a.png", user="Munich")
+    with pytest.raises(ValueError, match="a row from 0 to 2, got 3"):
+        plot(log, "sky", tmp_path / "a.png", user=3)
+    with pytest.raises(ValueError, match="hardening, ergodic, got 'sum'"):
+        figures.rates(log, kind="sum")
+    with pytest.raises(ValueError, match="from 0 to below 8 s, got 8"):
+        figures.sky(log, t_s=8.0)
+    with pytest.raises(ValueError, match="only cdf compares several"):
+        plot([log, other], "rates", tmp_path / "a.png")
+    with pytest.raises(ValueError, match="labels"):
+        figures.cdf([log, other], labels=["one"])
+    assert not list(tmp_path.iterdir())
