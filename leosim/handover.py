@@ -73,6 +73,8 @@ def stays(effective_ns: np.ndarray, sets: list[list[frozenset[int]]], end_ns: in
     rows: list[tuple[int, int, int, int, bool, bool]] = []
     open_since: dict[tuple[int, int], int] = {}
     for d, (t, decision) in enumerate(zip(effective_ns.tolist(), sets, strict=True)):
+        if t >= end_ns:
+            break
         now = {(u, s) for u, members in enumerate(decision) for s in members}
         for pair in sorted(open_since.keys() - now):
             start = open_since.pop(pair)

@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from leosim import cli
 from leosim.scenario import list_keys
 
 ROOT = Path(__file__).parents[1]
@@ -54,13 +56,30 @@ def steps(path):
             yield block
 
 
+def run_command(command, folder):
+    """Exit code and output of a line: `leosim` in this process, to save starting one; the rest in a shell."""
+    if command.startswith("leosim ") and not set(command) & set(";|<>*$"):
+        printed = io.StringIO()
+        with (
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
+            pytest.MonkeyPatch.context() as m,
+        ):
+            m.setattr(sys, "argv", shlex.split(command))
+            try:
+                cli.main()
+                code = 0
+            except SystemExit as stop:
+                code = stop.code or 0
+        return code, printed.getvalue()
+    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": search}
+    done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
 def run_console(block, page, folder):
-    """Run the lines after `$ `; where output is shown below a line, its first line must be printed."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "COLUMNS": "200",
-        "MPLBACKEND": "Agg",
-    }
+    """Run the lines after `$ `; where output is shown below one, the first line of it must be printed."""
     commands = []
     for line in block.text.splitlines():
         if line.startswith("$ "):
@@ -68,11 +87,10 @@ def run_console(block, page, folder):
         elif commands and line.strip():
             commands[-1][1].append(line)
     for command, shown in commands:
-        wanted = re.search(r"\s+# exit (\d+)$", command)
-        done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
-        place = f"{page.name}:{block.line}: $ {command}\n{done.stdout}{done.stderr}"
-        assert done.returncode == (int(wanted[1]) if wanted else 0), place
-        printed = done.stdout + done.stderr
+        command, _, wanted = command.partition("  # exit ")
+        code, printed = run_command(command, folder)
+        place = f"{page.name}:{block.line}: $ {command}\n{printed}"
+        assert code == int(wanted or 0), place
         if shown:
             assert " ".join(shown[0].split()) in " ".join(printed.split()), place
 
@@ -134,6 +152,7 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
         pytest.skip("nothing to run")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("COLUMNS", "200")
     run_page(page, tmp_path)
 
 

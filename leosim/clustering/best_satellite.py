@@ -50,13 +50,15 @@ def cluster(view: View, previous: Clusters | None, params: Params) -> tuple[Clus
 
     A user keeps its satellite until another with room has been better by more than the hysteresis for
     the time to trigger, or until it is no candidate any more. Users who keep theirs are placed first, then
-    those without one, in order of users. The powers are those of `allocation.max_min` on that support.
+    those without one, in order of users. Satellites out of sight (statistical CSI shows no line of sight)
+    do not count. The powers are those of `allocation.max_min` on that support.
     """
     problem, order = views.problem(view)
     user, sat = view.user[order], view.sat[order]
     metric = _metric(view, params.by)[order]
+    in_sight = view.useful[order] > 0.0
     serving = {} if previous is None else dict(zip(previous.user.tolist(), previous.sat.tolist(), strict=True))
-    pairs = [np.flatnonzero(user == u) for u in range(view.user_count)]
+    pairs = [np.flatnonzero(in_sight & (user == u)) for u in range(view.user_count)]
     choice: dict[int, int] = {}
     for u, mine in enumerate(pairs):
         kept = mine[sat[mine] == serving[u]] if u in serving else mine[:0]
@@ -89,7 +91,7 @@ def cluster(view: View, previous: Clusters | None, params: Params) -> tuple[Clus
     else:
         found = allocation.max_min(problem, support, warm=views.warm_start(view, order, previous))
     reason = np.full(view.user_count, NO_SATELLITE)
-    reason[user] = NO_ROOM
+    reason[user[in_sight]] = NO_ROOM
     reason[user[support]] = SERVED
     return views.decide(view, order, replace(found, reason=reason), waiting)
 
