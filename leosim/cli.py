@@ -282,7 +282,8 @@ def plot(
     kinds: Annotated[list[str] | None, typer.Argument(help=f"of {', '.join(figures.KINDS)}; all when left out")] = None,
     style: Annotated[str, typer.Option("--style", help=f"one of {', '.join(figures.STYLES)}")] = "default",
     output: OutputOption = None,
-    user: Annotated[str | None, typer.Option("--user", help="name or row, for serving and sky")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="name or row of a user, for serving and sky")] = None,
+    t_s: Annotated[float | None, typer.Option("--t-s", help="instant for sky (s since the start)")] = None,
 ) -> None:
     """Draw figures from a log, as PNG, PDF or SVG by the ending of -o."""
     with open_log(path) as log:
@@ -290,8 +291,13 @@ def plot(
             target = output or path.with_name(f"{path.stem}-{kind}.png")
             if output is not None and len(kinds or figures.KINDS) > 1:
                 target = output.with_name(f"{output.stem}-{kind}{output.suffix}")
+            options: dict[str, Any] = {}
+            if user is not None and kind in ("serving", "sky"):
+                options["user"] = int(user) if user.isdigit() else user
+            if t_s is not None and kind == "sky":
+                options["t_s"] = t_s
             try:
-                written = figures.plot(log, kind, target, style, **({} if user is None else {"user": user}))
+                written = figures.plot(log, kind, target, style, **options)
             except ValueError as error:
                 raise typer.BadParameter(str(error)) from None
             out.print(str(written), markup=False)

@@ -504,6 +504,7 @@ def _write(ax: Axes, span: _Pass, lane: int, where: str, size: float, colour: st
 # Handovers
 
 MOST_USERS = 40  # with names a page can hold
+MOST_TRACKS = 30  # whose names a sky can hold
 
 
 def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Axes:
@@ -570,7 +571,8 @@ def sky(
 ) -> Axes:
     """The sky of a user as a map: north up, east right, the zenith in the middle, rings of elevation.
 
-    user : a name or a row; t_s : one instant (s since the start), or None for the tracks of the whole run.
+    user : a name or a row; t_s : one instant (s since the start), or None for the tracks of the whole run;
+    a run with more than MOST_TRACKS serving satellites is shown at its middle instead.
     Satellites in view are grey, serving ones coloured and named. `ax`, if given, must be polar.
     Raises ValueError for axes that are not, an unknown user and a time outside the run.
     """
@@ -590,6 +592,8 @@ def sky(
         _compass(ax, look, mask_deg, rim_deg)
         tracks = _tracks(log, row)
         names = satellite_names(log)
+        if t_s is None and tracks.sat[tracks.serving].nunique() > MOST_TRACKS:
+            t_s = (first_s + end_s) / 2
         if t_s is None:
             marks = _draw_run(ax, look, tracks, 1.5 * numbers.step_ns(log) / NS_PER_S)
             when = f"{first_s:g} to {end_s:g} s"
