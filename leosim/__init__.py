@@ -1,8 +1,8 @@
 """leosim: an orbit-driven, time-stepped system simulator of LEO mega-constellations.
 
-    scenario = leosim.load_scenario("demo")
-    log = leosim.run(scenario)
-    print(log.summary())
+scenario = leosim.load_scenario("demo")
+log = leosim.run(scenario)
+print(log.summary())
 """
 
 import importlib
@@ -22,7 +22,7 @@ _FACE = {
     "walker": "leosim.elements",
 }
 
-__all__ = ["__version__", *_FACE]  # noqa: PLE0604
+__all__ = ["__version__", *_FACE]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import importlib
 import io
 import math
 import os
@@ -846,6 +847,18 @@ class Log:
         rows = ", ".join(f"{name} {count}" for name, count in self.committed_rows.items())
         state = "complete" if self.complete else "not complete"
         return f"<Log {self.path.name}, from {_iso(int(self.start.astype('int64')))} UTC, {state}; rows: {rows}>"
+
+    def summary(self) -> Any:
+        """The figures of the run at a glance: `leosim.report.summary.summary` of this log."""
+        return importlib.import_module("leosim.report.summary").summary(self)
+
+    @property
+    def plot(self) -> Any:
+        """Figures of this log: `log.plot.rates()`, `log.plot.cdf("hardening", ax=ax)`, ...
+
+        Bound when asked for, so that reading a log needs no plotting library.
+        """
+        return importlib.import_module("leosim.report.figures").Plots(self)
 
     def digest(self) -> str:
         """SHA-256 of all committed data but the group `timing` and attributes, as 64 hex digits.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +22,6 @@ from leosim.engine import Backhaul, Past, Stage, nominal, take, ticks, until
 from leosim.rates import Coherence
 from leosim.records import HARD, Beams, Clusters, Csi, Geometry, Handovers, Rates, Record, Solver, Timing, View
 from leosim.scoring import State, Timeline
-from leosim.units import s_to_ns
 from leosim.world import World
 
 Process = Generator[simpy.Event, Any, None]
@@ -97,7 +97,7 @@ def csi(run: Run) -> Process:
     for k, tick in ticks(run.env, s.step_ns, Stage.CSI, s.end_ns):
         yield tick
         begun = time.perf_counter()
-        visible, report = take(run.past, (Geometry, Csi), k, lambda k=k: run.observe(k * s.step_ns))  # type: ignore[misc]
+        visible, report = take(run.past, (Geometry, Csi), k, partial(run.observe, k * s.step_ns))
         run.rows += [visible, report]
         run.csi_link.send(report, nominal(run.env, Stage.CSI), s.csi_delay_ns if k else 0)
         run.wall["csi"] += time.perf_counter() - begun
@@ -110,12 +110,8 @@ def central_node(run: Run) -> Process:
         yield tick
         begun, t_ns, report = time.perf_counter(), nominal(run.env, Stage.CENTRAL_NODE), run.csi_link.latest
         delays = (s.compute_ns, s.decision_delay_ns) if k else (0, 0)
-        clusters, solver = take(
-            run.past,
-            (Clusters, Solver),
-            made,
-            lambda r=report, t=t_ns, p=previous, d=sum(delays): decide(run, r, t, p, d),  # type: ignore[misc]
-        )
+        decided = partial(decide, run, report, t_ns, previous, sum(delays))
+        clusters, solver = take(run.past, (Clusters, Solver), made, decided)
         run.beams_of(report)
         run.rows += [clusters, solver]
         previous, made = clusters, made + 1
@@ -219,34 +215,34 @@ def commit(run: Run) -> Process:
     """At the end of each epoch: score it, and put its rows in the log."""
     s = run.settings
     for k in range(s.epochs):
-        yield until(run.env, (k + 1) * s.step_ns, Stage.COMMIT)
-        t_ns, begun = k * s.step_ns, time.perf_counter()
-        states = run.timeline.between(t_ns, t_ns + s.step_ns)
-        scored = take(run.past, (Rates,), k, lambda k=k, states=states: (score(run, k * s.step_ns, states),))  # type: ignore[misc]
+        t_ns, end_ns = k * s.step_ns, (k + 1) * s.step_ns
+        yield until(run.env, end_ns, Stage.COMMIT)
+        begun = time.perf_counter()
+        states = run.timeline.between(t_ns, end_ns)
+        (scored,) = take(run.past, (Rates,), k, partial(score, run, t_ns, states))
         run.wall["score"] += time.perf_counter() - begun
-        # What coincides with the end of the epoch belongs to the next one.
-        later = [r for r in run.rows if r.t_ns >= t_ns + s.step_ns]  # type: ignore[attr-defined]
-        rows = [r for r in run.rows if r.t_ns < t_ns + s.step_ns]  # type: ignore[attr-defined]
-        now, run.happened = (
-            [h for h in run.happened if h[0] < t_ns + s.step_ns],
-            [h for h in run.happened if h[0] >= t_ns + s.step_ns],
-        )
-        rows += [handovers.events(t_ns, now), *scored]
-        run.rows = later
-        run.timeline.forget(t_ns + s.step_ns)
-        used = {state.decision.csi_t_ns for state in run.timeline.states}
-        oldest = min(used, default=0)
-        run.beams = {t: b for t, b in run.beams.items() if t >= oldest}
-        begun, wall = time.perf_counter(), run.wall
-        rows.append(Timing(t_ns=t_ns, **{f"{stage}_s": np.array(seconds) for stage, seconds in wall.items()}))
-        run.log(k, rows)
+        seconds = {f"{stage}_s": np.array(wall) for stage, wall in run.wall.items()}
+        begun = time.perf_counter()
+        run.log(k, [*collect(run, t_ns, end_ns), scored, Timing(t_ns=t_ns, **seconds)])
         run.wall = {"csi": 0.0, "decide": 0.0, "score": 0.0, "log": time.perf_counter() - begun}
 
 
-def score(run: Run, t_ns: int, states: list[tuple[int, State]]) -> Rates:
+def collect(run: Run, t_ns: int, end_ns: int) -> list[Record]:
+    """The rows of the epoch [t, end), taken off the run; what coincides with the end belongs to the next one."""
+    rows = [record for record in run.rows if record.t_ns < end_ns]  # type: ignore[attr-defined]
+    run.rows = [record for record in run.rows if record.t_ns >= end_ns]  # type: ignore[attr-defined]
+    happened = [event for event in run.happened if event[0] < end_ns]
+    run.happened = [event for event in run.happened if event[0] >= end_ns]
+    run.timeline.forget(end_ns)
+    oldest = min((state.decision.csi_t_ns for state in run.timeline.states), default=0)
+    run.beams = {csi_t_ns: beams for csi_t_ns, beams in run.beams.items() if csi_t_ns >= oldest}
+    return [*rows, handovers.events(t_ns, happened)]
+
+
+def score(run: Run, t_ns: int, states: list[tuple[int, State]]) -> tuple[Rates]:
     """The score of one epoch against the truth."""
     s = run.settings
-    return scoring.score(
+    rates_of_epoch = scoring.score(
         t_ns,
         s.step_ns,
         states,
@@ -257,6 +253,7 @@ def score(run: Run, t_ns: int, states: list[tuple[int, State]]) -> Rates:
         s.coherence,
         s.ergodic_draws,
     )
+    return (rates_of_epoch,)
 
 
 PROCESSES = (csi, central_node, handover, commit)

@@ -124,6 +124,7 @@ def uniform(problem: allocation.Problem, support: np.ndarray) -> allocation.Allo
         support=support,
         level=np.where(served, 0, -1),
         level_sinr=np.array([least]),
+        level_gap_bit=np.array([np.inf]),
         lam=np.full(problem.n_sat, 1.0 / max(problem.n_sat, 1)),
         q=np.full(problem.n_user, 1.0 / max(problem.n_user, 1)),
     )

@@ -5,6 +5,8 @@ physics (orbits, channel, rates, clustering) with leosim and nothing of its cloc
 handover processes, scoring or log. Access slots are taken to be enough for everybody.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from leosim import rates
@@ -71,7 +73,7 @@ def plain_loop(ready):
         true_cohered = rates.cohere(true_raw, s.coherence)
         streams = list(zip(np.repeat(used.sat, used.stream_size), used.user, strict=True))
         power = {(sat, u): a for sat, u, a in zip(clusters.sat, clusters.user, clusters.amplitude, strict=True)}
-        for begin, end in zip(stops, stops[1:], strict=False):
+        for begin, end in pairwise(stops):
             speaking = {(sat, u) for sat, u in power if mute_until.get((u, sat), 0) <= begin}
             amplitude = np.array([power[p] if p in speaking else 0.0 for p in streams])
             weight = (end - begin) / s.step_ns

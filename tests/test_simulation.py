@@ -14,6 +14,7 @@ from plain_loop import plain_loop
 from leosim import log as log_module
 from leosim import simulation
 from leosim.log import LogError, open_log
+from leosim.scenario import load_scenario
 
 NO_DELAY = {"csi_delay_s": 0.0, "decision_delay_s": 0.0, "compute_s": 0.0}
 PLENTY = 1000
@@ -166,6 +167,72 @@ def test_every_prefix_of_the_writes_of_a_run_is_a_log_of_whole_epochs(short, tmp
             seen.append(rows)
     assert seen == sorted(seen)
     assert set(seen) == set(range(1, epochs + 1))
+
+
+def test_a_central_node_slower_than_its_period_leaves_ticks_out(short, tmp_path):
+    scenario = short(10, 3, communication={"compute_s": 1.5})
+    with simulation.run(scenario, tmp_path / "run.h5") as log:
+        decided = log.clusters.t_ns / 1e9
+        np.testing.assert_array_equal(decided, [0, 1, 3, 5, 7, 9])  # the first is in force without delay
+        np.testing.assert_allclose(log.clusters["effective_t_ns"] / 1e9, [0, *(decided[1:] + 1.62)])
+
+
+def test_several_decisions_an_epoch_and_several_epochs_a_decision(short, tmp_path):
+    with simulation.run(short(6, 3, communication={"period_s": 0.5}), tmp_path / "often.h5") as log:
+        assert len(log.clusters) == 12
+        assert len(log.rates) == 6
+    with simulation.run(short(6, 3, communication={"period_s": 3.0}), tmp_path / "seldom.h5") as log:
+        np.testing.assert_array_equal(log.clusters.t_ns / 1e9, [0, 3])
+        assert (log.rates["hardening"] > 0).all()
+
+
+def test_a_join_that_takes_longer_than_its_decision_lasts_never_serves(short, tmp_path):
+    """With an acquisition longer than a period, a member that comes and goes is superseded, and stays mute."""
+    quick = short(20, 3, handover={"acquisition_s": 0.0})
+    slow = short(20, 3, handover={"acquisition_s": 30.0})
+    with simulation.run(quick, tmp_path / "a.h5") as a, simulation.run(slow, tmp_path / "b.h5") as b:
+        np.testing.assert_array_equal(a.clusters["sat"], b.clusters["sat"])
+        joined = np.cumsum([log_row.joins.sum() for log_row in map(a.handovers.row, range(20))])
+        assert joined[-1] > 3
+        later = joined > 0
+        assert (b.rates["serving"].sum(axis=1) < a.rates["serving"].sum(axis=1))[later].all()
+        assert b.rates["hardening"].sum() < a.rates["hardening"].sum()
+
+
+def test_one_access_slot_makes_users_wait_for_each_other(short, tmp_path):
+    """Many users that move to one satellite at once are acquired one after the other."""
+    base = {"clustering": {"algorithm": "best_satellite", "by": "remaining", "k_max": 50}}
+    cost = {"acquisition_s": 0.1, "interruption_s": 0.0}
+    many = short(240, 6, handover={**cost, "access_slots": PLENTY}, **base)
+    one = short(240, 6, handover={**cost, "access_slots": 1}, **base)
+    with simulation.run(many, tmp_path / "a.h5") as a, simulation.run(one, tmp_path / "b.h5") as b:
+        free, queued = a.rates["interruption_s"], b.rates["interruption_s"]
+        assert free.max() == pytest.approx(0.1)
+        assert queued.max() > 0.15
+        assert queued.sum() > free.sum()
+
+
+def test_a_user_without_any_satellite_is_declared_and_the_run_goes_on(short, tmp_path):
+    (tmp_path / "sites.csv").write_text(
+        "name,lat_deg,lon_deg,alt_m,mask_deg\nMunich,48.1,11.6,520,25\nSouth Pole,-89.9,0,2800,25\n"
+    )
+    data = short(5).as_dict()
+    data["users"] = {"kind": "sites", "file": "sites.csv"}
+    scenario = load_scenario(data, base=tmp_path)
+    with simulation.run(scenario, tmp_path / "run.h5") as log:
+        np.testing.assert_array_equal(log.clusters["status"], [[0, 1]] * 5)
+        np.testing.assert_array_equal(log.rates["outage_s"], [[0.0, 1.0]] * 5)
+        np.testing.assert_array_equal(log.rates["hardening"][:, 1], 0.0)
+        assert (log.rates["hardening"][:, 0] > 0).all()
+
+
+@pytest.mark.parametrize("cross_terms", ["ideal", "finite", "averaged", "noncoherent"])
+def test_every_coherence_model_runs_and_the_node_believes_what_it_gets(short, cross_terms):
+    coherence = {"cross_terms": cross_terms, "slow_deg": 5, "fast_deg": 5}
+    scenario = short(5, 4, communication={"coherence": coherence})
+    instant = simulation.epoch(scenario)
+    assert instant.rates.hardening.min() == pytest.approx(float(instant.solver.min_rate), rel=2e-2)
+    assert float(instant.solver.min_rate) > 0.5
 
 
 def test_records_of_one_instant(short):

@@ -853,3 +853,31 @@ def plot(
     with matplotlib.rc_context(_style(style).context):
         made.savefig(path, format=path.suffix.lower()[1:], metadata={dated: None} if dated else None)
     return path
+
+
+@dataclass(frozen=True)
+class Plots:
+    """The figures of one log as methods, each with the options of the function of that name; Axes come back."""
+
+    log: Log
+
+    def rates(self, kind: str = "hardening", ax: Axes | None = None, **options: Any) -> Axes:
+        """Rates over time."""
+        return rates(self.log, ax, kind=kind, **options)
+
+    def cdf(self, quantity: str = "rate", ax: Axes | None = None, **options: Any) -> Axes:
+        """Distribution of rates: quantity `rate` (both), `hardening` or `ergodic`."""
+        kinds = tuple(RATES) if quantity == "rate" else (quantity,)
+        return cdf(self.log, ax, kinds=kinds, **options)
+
+    def serving(self, user: str | int = 0, ax: Axes | None = None, **options: Any) -> Axes:
+        """One user's serving satellites over time."""
+        return serving(self.log, ax, user=user, **options)
+
+    def handovers(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Handover counts of each user."""
+        return handovers(self.log, ax, **options)
+
+    def sky(self, user: str | int = 0, ax: PolarAxes | None = None, **options: Any) -> Axes:
+        """The sky of one user."""
+        return sky(self.log, ax, user=user, **options)
