@@ -25,6 +25,7 @@ from leosim import channel, elements, scenario, simulation
 from leosim.log import Log, LogError, open_log
 from leosim.report import figures
 from leosim.report.summary import summary
+from leosim.units import rad_to_deg
 
 OK, USAGE, ELEMENTS, LOG, NOTHING_VISIBLE, STOPPED = 0, 2, 3, 4, 5, 130
 FAULTS: dict[type[ValueError], int] = {
@@ -45,25 +46,27 @@ elements_app = typer.Typer(help="Check element files and make Walker sets.", no_
 app.add_typer(elements_app, name="elements")
 out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, highlight=False)
 
-ScenarioArgument = Annotated[str, typer.Argument(help="path of a TOML file, or the name of a shipped scenario")]
+ScenarioArgument = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="path of a TOML file, or the name of a shipped scenario")
+]
 ElementsOption = Annotated[list[Path] | None, typer.Option("--elements", help="element file instead; repeatable")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="change a key, such as clustering.k_max=4")]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="seed instead of the scenario's")]
 OutputOption = Annotated[Path | None, typer.Option("-o", "--output", help="where to write")]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="threads; the data are the same with any number")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
-LogArgument = Annotated[Path, typer.Argument(help="a log")]
+LogArgument = Annotated[Path, typer.Argument(metavar="LOG", help="a log")]
 
 
 def main() -> None:
     """Run the command; a fault is one line on stderr and an exit code, never a traceback."""
+    code: Any = OK
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        err.print("leosim: stopped; the same command with --resume goes on", markup=False)
-        sys.exit(STOPPED)
+        code = STOPPED
     except tuple(FAULTS) as fault:
         for line in str(fault).splitlines():
             err.print(f"leosim: {line}", markup=False, soft_wrap=True)
@@ -73,6 +76,9 @@ def main() -> None:
             raise
         err.print(f"leosim: {fault.format_message()} (leosim --help)", markup=False, soft_wrap=True)
         sys.exit(USAGE)
+    if code == STOPPED:  # Ctrl-C; some versions of typer return the code, others raise
+        err.print("leosim: stopped; the same command with --resume goes on", markup=False)
+    sys.exit(code if isinstance(code, int) else OK)
 
 
 @app.callback(invoke_without_command=True)
@@ -208,7 +214,7 @@ def _budget(ready: simulation.Prepared) -> list[dict[str, Any]]:
     seen = ready.prepass.ever_in_view
     c = ready.constellation
     altitude_m = float((c.perigee_m[seen] + c.apogee_m[seen]).mean() / 2)
-    mask_deg = ready.scenario.users.mask_deg
+    mask_deg = float(rad_to_deg(ready.users.mask_rad.min()))
     return [
         {
             "elevation": f"{degrees:g} deg",
@@ -286,6 +292,9 @@ def plot(
     t_s: Annotated[float | None, typer.Option("--t-s", help="instant for sky (s since the start)")] = None,
 ) -> None:
     """Draw figures from a log, as PNG, PDF or SVG by the ending of -o."""
+    unknown = set(kinds or ()) - set(figures.KINDS)
+    if unknown:
+        raise typer.BadParameter(f"expected figures of {', '.join(figures.KINDS)}, got {', '.join(sorted(unknown))}")
     with open_log(path) as log:
         for kind in kinds or figures.KINDS:
             target = output or path.with_name(f"{path.stem}-{kind}.png")
@@ -331,10 +340,10 @@ def list_(what: Annotated[str, typer.Argument(help="scenarios, algorithms or key
                 module = scenario.load_algorithm(folder, name)
                 out.print(f"{folder:<12} {name:<16} {(module.__doc__ or '').splitlines()[0]}", markup=False)
     elif what == "keys":
-        table = Table("key", "default", "meaning", box=None)
-        for row in scenario.list_keys():
-            table.add_row(*row)
-        out.print(table)
+        rows = scenario.list_keys()
+        wide = max(len(key) for key, _, _ in rows)
+        for key, default, meaning in rows:
+            out.print(f"{key:<{wide}}  {default:<14}  {meaning}", markup=False)
     else:
         raise typer.BadParameter(f"expected scenarios, algorithms or keys, got {what!r}")
 
@@ -360,8 +369,13 @@ def elements_check(
     epochs = {name: text[:16].replace("T", " ") for name, text in report["epoch"].items()}
     out.print(f"satellites: {report['satellites']}, numbered 100000 or above: {report['numbers_from_100000']}")
     out.print(f"epochs: {epochs['min']} to {epochs['max']} UTC, median {epochs['median']}")
-    shells = [f"{x['from_km']:.0f}-{x['to_km']:.0f} km: {x['satellites']}" for x in report["shells"]]
-    out.print(f"mean heights: {', '.join(shells)}; above 2000 km: {report['above_2000_km']}", markup=False)
+    fullest = sorted(report["shells"], key=lambda x: -x["satellites"])[:8]
+    shells = [f"{x['from_km']:.0f}-{x['to_km']:.0f} km: {x['satellites']}" for x in fullest]
+    others = report["satellites"] - report["above_2000_km"] - sum(x["satellites"] for x in fullest)
+    out.print(
+        f"fullest shells: {', '.join(shells)}; others up to 2000 km: {others}, above: {report['above_2000_km']}",
+        markup=False,
+    )
     reasons = ", ".join(f"{reason}: {count}" for reason, count in dict(report["quarantine_reasons"]).items())
     out.print(f"quarantine: {report['quarantined']}{f' ({reasons})' if reasons else ''}", markup=False)
     q = constellation.quarantine

@@ -1252,14 +1252,15 @@ _SITE_COLUMNS = {
 }
 
 
-def users_from_sites(path: str | Path) -> Users:
-    """Users from a CSV file with the columns name, lat_deg, lon_deg, alt_m, mask_deg (any order).
+def users_from_sites(path: str | Path, mask_deg: float = 25.0) -> Users:
+    """Users from a CSV file with the columns name, lat_deg, lon_deg and, if wished, alt_m, mask_deg.
 
-    Empty lines and lines that begin with # are skipped.
+    Columns come in any order; without alt_m sites are on the ellipsoid, without mask_deg the mask is
+    `mask_deg`. Empty lines and lines that begin with # are skipped.
     Raises ValueError with file, line, what was expected and what was got; OSError for an unreadable file.
     """
     path = Path(path)
-    columns = ["name", *_SITE_COLUMNS]
+    needed, known = ["name", "lat_deg", "lon_deg"], ["name", *_SITE_COLUMNS]
     header: list[str] | None = None
     rows: list[dict[str, float]] = []
     names: list[str] = []
@@ -1269,8 +1270,11 @@ def users_from_sites(path: str | Path) -> Users:
             continue
         cells = [cell.strip() for cell in next(csv.reader([line]))]
         if header is None:
-            if sorted(cells) != sorted(columns):
-                raise ValueError(f"{where}: expected the columns {','.join(columns)}, got {','.join(cells)}")
+            if not set(needed) <= set(cells) <= set(known) or len(set(cells)) < len(cells):
+                raise ValueError(
+                    f"{where}: expected the columns {','.join(needed)} and, if wished, alt_m,mask_deg, "
+                    f"got {line.strip()}"
+                )
             header = cells
             continue
         if len(cells) != len(header):
@@ -1279,9 +1283,10 @@ def users_from_sites(path: str | Path) -> Users:
         if not entry["name"] or entry["name"] in names:
             raise ValueError(f"{where}: expected a name of its own, got {entry['name']!r}")
         names.append(entry["name"])
-        rows.append({key: _site_number(key, entry[key], where) for key in _SITE_COLUMNS})
+        given = {"alt_m": "0", "mask_deg": str(mask_deg), **entry}
+        rows.append({key: _site_number(key, given[key], where) for key in _SITE_COLUMNS})
     if not rows:
-        raise ValueError(f"{path.name}: expected {','.join(columns)} and at least one site, got none")
+        raise ValueError(f"{path.name}: expected a line of column names and at least one site, got none")
     lat, lon, alt_m, mask = (np.array([row[key] for row in rows]) for key in _SITE_COLUMNS)
     return make_users(names, deg_to_rad(lat), deg_to_rad(lon), alt_m, deg_to_rad(mask))
 

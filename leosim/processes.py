@@ -52,9 +52,15 @@ class Settings:
         return self.epochs * self.step_ns
 
     @property
+    def decision_interval_ns(self) -> int:
+        """Time from a decision to the next; longer than the period when computing takes longer."""
+        return max(1, -(-self.compute_ns // self.period_ns)) * self.period_ns
+
+    @property
     def horizon_s(self) -> float:
         """Longest time from a CSI to the end of the decision made from it (s)."""
-        return (self.csi_delay_ns + self.step_ns + self.compute_ns + self.decision_delay_ns + self.period_ns) / 1e9
+        on_its_way = self.csi_delay_ns + self.step_ns + self.compute_ns + self.decision_delay_ns
+        return (on_its_way + self.decision_interval_ns) / 1e9
 
 
 @dataclass

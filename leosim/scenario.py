@@ -58,7 +58,7 @@ Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=
 NonNegative = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
 Latitude = Annotated[float, BeforeValidator(_number), Field(ge=-90, le=90)]
 Longitude = Annotated[float, BeforeValidator(_number), Field(ge=-180, le=360)]
-Elevation = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=90)]
+Elevation = Annotated[float, BeforeValidator(_number), Field(ge=0, le=89)]
 
 
 class Table(BaseModel):
@@ -94,7 +94,10 @@ class TimeTable(Table):
         steps = self.duration_s / self.step_s
         if abs(steps - round(steps)) > 1e-9 * steps or round(steps) < 1:
             nearest = max(1, round(steps)) * self.step_s
-            raise ValueError(f"duration_s a whole number of steps of {self.step_s:g} s, such as {nearest:g}")
+            raise ValueError(
+                f"duration_s to be a whole number of steps of {self.step_s:g} s, such as {nearest:g}, "
+                f"got {self.duration_s:g}"
+            )
         return self
 
     @property
@@ -131,6 +134,13 @@ class ElementsTable(Table):
         return (self.file,) if isinstance(self.file, str) else tuple(self.file)
 
 
+KIND_KEYS = {
+    "circle": ("centre_deg", "radius_km", "count"),
+    "sites": ("file",),
+    "grid": ("lat_deg", "lon_deg", "step_deg"),
+}
+
+
 class UsersTable(Table):
     """Who is on the ground."""
 
@@ -139,19 +149,14 @@ class UsersTable(Table):
     centre_deg: tuple[Latitude, Longitude] | None = Field(None, description="circle: latitude and longitude")
     radius_km: Positive | None = Field(None, description="circle: radius (km)")
     count: int | None = Field(None, ge=1, le=100_000, description="circle: number of users")
-    file: str | None = Field(None, description="sites: CSV with the columns name, lat_deg, lon_deg, alt_m, mask_deg")
+    file: str | None = Field(None, description="sites: CSV with name, lat_deg, lon_deg and, if wished, alt_m, mask_deg")
     lat_deg: tuple[Latitude, Latitude] | None = Field(None, description="grid: southern and northern latitude")
     lon_deg: tuple[Longitude, Longitude] | None = Field(None, description="grid: western and eastern longitude")
     step_deg: tuple[Positive, Positive] | None = Field(None, description="grid: steps of latitude and longitude")
 
     @model_validator(mode="after")
     def _complete(self) -> UsersTable:
-        needs = {
-            "circle": ("centre_deg", "radius_km", "count"),
-            "sites": ("file",),
-            "grid": ("lat_deg", "lon_deg", "step_deg"),
-        }
-        for kind, keys in needs.items():
+        for kind, keys in KIND_KEYS.items():
             for key in keys:
                 if kind == self.kind and getattr(self, key) is None:
                     raise ValueError(f'{key}, which kind = "{kind}" needs')
@@ -200,7 +205,7 @@ class CommunicationTable(Table):
         if self.noise_dbm is not None and self.noise_figure_db is not None:
             raise ValueError("either noise_figure_db or noise_dbm, not both")
         if self.k_factor_db[0] > self.k_factor_db[1]:
-            raise ValueError("k_factor_db with the lower limit first")
+            raise ValueError(f"k_factor_db with the lower limit first, got {list(self.k_factor_db)}")
         return self
 
     @property
@@ -289,13 +294,9 @@ class Scenario(Table):
         data = self.as_dict()
         for key, value in tables.items():
             if isinstance(value, Mapping) and isinstance(data.get(key), dict):
-                old = data[key]
-                if "algorithm" in value and value["algorithm"] != old.get("algorithm"):
-                    shared = {}
-                    if key == "clustering":
-                        shared = {k: v for k, v in old.items() if k in ("k_max", "candidates")}
-                    old = shared
-                data[key] = {**old, **value}
+                for name in value:
+                    _make_room(data[key], name, value[name])
+                data[key] = {**data[key], **value}
             else:
                 data[key] = value
         return _build(data, self.name, self.base, self.name)
@@ -342,7 +343,13 @@ def load_algorithm(folder: str, name: str, base: Path = Path(".")) -> ModuleType
             raise ScenarioError(f"[{folder}] algorithm: {name!r} is not a Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[label] = module
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as error:
+            del sys.modules[label]
+            raise ScenarioError(
+                f"[{folder}] algorithm: {name} cannot be loaded: {type(error).__name__}: {error}"
+            ) from None
     elif "." in name:
         try:
             module = importlib.import_module(name)
@@ -358,6 +365,10 @@ def load_algorithm(folder: str, name: str, base: Path = Path(".")) -> ModuleType
     for needed in ("Params", ALGORITHM_FOLDERS[folder]):
         if not hasattr(module, needed):
             raise ScenarioError(f"[{folder}] algorithm: {name!r} lacks `{needed}`, which this folder asks for")
+    if not dataclasses.is_dataclass(module.Params):
+        raise ScenarioError(
+            f"[{folder}] algorithm: `Params` of {name!r} is no dataclass; put @dataclass(frozen=True) on it"
+        )
     return module
 
 
@@ -481,6 +492,8 @@ def _explain(error: Any) -> str:
         reason = str(context.get("error", error["msg"]))
         return f"{where}: expected {reason}" + ("" if isinstance(error["input"], dict) else f", got {got}")
     expected = {
+        "model_type": "a table of keys",
+        "model_attributes_type": "a table of keys",
         "greater_than": "a number above {gt:g}",
         "greater_than_equal": "a number of at least {ge:g}",
         "less_than": "a number below {lt:g}",
@@ -543,7 +556,25 @@ def set_key(data: dict[str, Any], assignment: str) -> None:
         if not isinstance(below, dict):
             raise ScenarioError(f"--set {assignment}: {part} is a value, not a table")
         data = below
+    _make_room(data, parts[-1], value)
     data[parts[-1]] = value
+
+
+def _make_room(table: dict[str, Any], key: str, value: Any) -> None:
+    """Drop from a table what cannot stand beside a new value of a key.
+
+    Another kind of users drops the keys of the old kind, one noise key the other, another algorithm all
+    parameters but those that every clustering shares.
+    """
+    gone: set[str] = set()
+    if key == "kind" and table.get("kind") != value:
+        gone = {name for kind, names in KIND_KEYS.items() if kind != value for name in names}
+    elif key in ("noise_dbm", "noise_figure_db"):
+        gone = {"noise_dbm", "noise_figure_db"} - {key}
+    elif key == "algorithm" and table.get("algorithm") != value:
+        gone = set(table) - {"algorithm", "k_max", "candidates"}
+    for name in gone:
+        table.pop(name, None)
 
 
 def list_keys() -> list[tuple[str, str, str]]:

@@ -112,6 +112,11 @@ def prepare(scenario: Scenario) -> Prepared:
     except ValueError as error:
         raise ScenarioError(f"[time] start: {error}") from None
     prepass = orbit.prepass(ephemeris, users, max_age_days=table.max_age_days)
+    if (prepass.fail_ns == 0).all():
+        raise elements.ElementsError(
+            f"all {len(constellation)} satellites are out from the start, the first because of "
+            f"{prepass.reason[0]}; use elements of the day, move [time] start, or raise [elements] max_age_days"
+        )
     if not prepass.windows.sat.size:
         raise NothingVisibleError(
             f"no satellite is ever in view: {len(constellation)} satellites, {users.name.size} users, "
@@ -145,7 +150,7 @@ def place_users(scenario: Scenario) -> Users:
             rng = generator(scenario.seed, "users")
             return orbit.users_circle(*table.centre_deg, table.radius_km, table.count, rng, table.mask_deg)
         if table.kind == "sites" and table.file:
-            return orbit.users_from_sites(scenario.path(table.file))
+            return orbit.users_from_sites(scenario.path(table.file), table.mask_deg)
         if table.lat_deg and table.lon_deg and table.step_deg:
             return orbit.users_grid(table.lat_deg, table.lon_deg, *table.step_deg, table.mask_deg)
     except (ValueError, OSError) as error:
@@ -348,6 +353,8 @@ def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared 
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     ready = prepared or prepare(scenario)
+    if ready.scenario != scenario:
+        raise ScenarioError("prepared: expected what was prepared from this scenario, got another's")
     s, t_ns = ready.settings, s_to_ns(t_s)
     if not 0 <= t_ns < s.end_ns:
         raise ScenarioError(f"t_s: expected a time from 0 to below {s.end_ns / NS_PER_S:g} s, got {t_s:g}")
@@ -362,7 +369,7 @@ def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared 
 
 
 def forecast(ready: Prepared) -> dict[str, Any]:
-    """What a run of this will see, take and leave: satellites in view, minutes, megabytes.
+    """What a run of this will see, take and leave: satellites in view, seconds, megabytes.
 
     The time is that of one epoch in the middle of the run, measured warm, times the number of epochs.
     """
@@ -379,14 +386,12 @@ def forecast(ready: Prepared) -> dict[str, Any]:
         "quarantined": int(ready.quarantine.sat.size),
         "users": int(ready.users.name.size),
         "element_age_days_median": round(p.age_days_median, 2),
-        "satellites_in_view_min_median_max": [
-            int(p.in_view_min.min()),
-            float(np.median(p.in_view_median)),
-            int(p.in_view_max.max()),
-        ],
+        "least_satellites_in_view": int(p.in_view_min.min()),
+        "median_satellites_in_view": float(np.median(p.in_view_median)),
+        "most_satellites_in_view": int(p.in_view_max.max()),
         "user_epochs_without_satellite": round(p.unserved_share, 4),
         "epochs": s.epochs,
-        "predicted_minutes": round(one_s * s.epochs / 60, 2),
+        "predicted_seconds": round(one_s * s.epochs, 1),
         "predicted_megabytes": round(size * s.epochs / 1e6, 1),
     }
 
@@ -452,7 +457,9 @@ def _attributes(ready: Prepared) -> dict[str, str | int | float]:
                     "file": source.file,
                     "format": source.format,
                     "sha256": source.sha256,
-                    "median_epoch": datetime.fromtimestamp(source.median_ns / 1e9, UTC).isoformat(timespec="seconds"),
+                    "median_epoch": datetime.fromtimestamp(source.median_ns / 1e9, UTC).strftime(
+                        "%Y-%m-%d %H:%M:%S UTC"
+                    ),
                     "records": source.records,
                 }
                 for source in ready.constellation.sources

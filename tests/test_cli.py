@@ -193,6 +193,60 @@ def test_corrupt_element_files(leosim, catalogue, name):
     assert "Traceback" not in err
 
 
+def test_elements_of_another_season_say_so(leosim):
+    line = fault(leosim, 3, "run", "demo", "--set", "time.start=2026-11-01T00:00:00Z")
+    assert "satellites are out from the start" in line
+    assert "max_age_days" in line
+
+
+def test_changes_that_exclude_each_other(leosim, tmp_path):
+    (tmp_path / "sites.csv").write_text("name,lat_deg,lon_deg\nMunich,48.1,11.6\nVienna,48.2,16.4\n")
+    sites = ("--set", "users.kind=sites", "--set", f"users.file={tmp_path}/sites.csv", "--set", "time.duration_s=3")
+    code, out, err = leosim("run", "demo", *sites, "--set", "communication.noise_dbm=-94", "--json")
+    assert code == 0, err
+    assert json.loads(out)["users"] == 2
+    code, out, _ = leosim(
+        "run",
+        "demo",
+        *SHORT,
+        "--set",
+        "clustering.algorithm=best_satellite",
+        "--set",
+        "clustering.power=uniform",
+        "--json",
+    )
+    assert code == 0
+    assert json.loads(out)["clustering"] == "best_satellite"
+
+
+def test_an_algorithm_that_does_not_load(leosim, tmp_path):
+    for text, expected in (
+        ("def", "SyntaxError"),
+        ("import nowhere", "nowhere"),
+        ("Params = 3\ncluster = 3", "dataclass"),
+    ):
+        (tmp_path / "mine.py").write_text(text)
+        line = fault(leosim, 2, "run", "demo", "--set", f"clustering.algorithm={tmp_path}/mine.py")
+        assert expected in line
+
+
+def test_options_of_a_figure_go_to_that_figure(leosim, tmp_path):
+    leosim("run", "demo", *SHORT, "-o", "run.h5")
+    code, out, err = leosim("plot", "run.h5", "--user", "user-02", "--t-s", "2")
+    assert code == 0, err
+    assert len(out.split()) == 5
+    assert "user-99" in fault(leosim, 2, "plot", "run.h5", "sky", "--user", "user-99")
+    fault(leosim, 2, "plot", "run.h5", "rates", "pie")
+
+
+def test_interrupted_says_how_to_go_on(leosim, monkeypatch):
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.simulation, "run", stopped)
+    assert "--resume" in fault(leosim, 130, "run", "demo", *SHORT)
+
+
 def test_progress_goes_to_stderr_and_results_to_stdout(tmp_path):
     command = shutil.which("leosim", path=str(sys.executable).rsplit("/", 1)[0]) or "leosim"
     done = subprocess.run([command, "run", "demo", *SHORT, "--json"], cwd=tmp_path, capture_output=True, text=True)

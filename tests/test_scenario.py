@@ -47,7 +47,7 @@ WRONG = {
     "kind": ({"users": {"kind": "disc"}}, "'circle', 'sites' or 'grid', got 'disc'"),
     "other kind's key": ({"users": {"kind": "grid"}}, 'no centre_deg, which belongs to kind = "circle"'),
     "half a user": ({"users": {"count": 1.5}}, "got 1.5"),
-    "mask": ({"users": {"mask_deg": 95}}, "expected a number below 90, got 95"),
+    "mask": ({"users": {"mask_deg": 95}}, "expected a number of at most 89, got 95"),
     "algorithm": ({"clustering": {"algorithm": "cellfree"}}, "did you mean 'cell_free'?"),
     "choice": ({"clustering": {"algorithm": "best_satellite", "by": "speed", "candidates": 4}}, "got 'speed'"),
     "coherence": ({"communication": {"coherence": {"cross_terms": "perfect"}}}, "got 'perfect'"),
