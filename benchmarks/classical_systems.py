@@ -29,6 +29,13 @@ SYSTEMS = {
         "time_to_trigger_s": 1.0,
     },
     "best rate": {"algorithm": "best_satellite", "by": "rate", "hysteresis": 0.3, "time_to_trigger_s": 1.0},
+    "best rate, equal powers": {
+        "algorithm": "best_satellite",
+        "by": "rate",
+        "hysteresis": 0.3,
+        "time_to_trigger_s": 1.0,
+        "power": "uniform",
+    },
     "longest in view": {"algorithm": "best_satellite", "by": "remaining", "hysteresis": 600.0},
 }
 COLUMNS = {
@@ -38,6 +45,7 @@ COLUMNS = {
     "soft": "soft handovers a user-minute",
     "hard": "hard handovers a user-minute",
     "joins": "satellites that join a user's set, a user-minute",
+    "active": "satellites that transmit, mean over the pass",
     "outage": "share of time without an active satellite (%)",
 }
 
@@ -52,7 +60,7 @@ def one(task: tuple[str, int, str, float, str, dict]) -> dict[str, float | str]:
         clustering=SYSTEMS[system],
         **changes,
     )
-    output = Path(folder) / f"{system.split(',')[0].replace(' ', '-')}-{seed}.h5"
+    output = Path(folder) / f"{system.replace(' ', '-')}-{seed}.h5"
     with leosim.run(scenario, output, force=not output.exists()) as log:
         rate, found = log.rates["hardening"], summary(log).as_dict()
         return {
@@ -64,6 +72,9 @@ def one(task: tuple[str, int, str, float, str, dict]) -> dict[str, float | str]:
             "soft": found["soft_per_user_minute"],
             "hard": found["hard_per_user_minute"],
             "joins": found["joins_per_user_minute"],
+            "active": float(
+                np.mean([np.unique(row.sat).size for row in map(log.clusters.row, range(len(log.clusters)))])
+            ),
             "outage": 100 * float(log.rates["outage_s"].sum()) / (rate.size * duration_s / len(log.rates)),
         }
 

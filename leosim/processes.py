@@ -183,13 +183,10 @@ def switch(
     run: Run, decision: Clusters, pending: dict[tuple[int, int], Any], interrupted: dict[int, int], now: int
 ) -> None:
     """Put a decision in force but for the pairs still being acquired and the users interrupted."""
-    active = np.array(
-        [
-            (u, s) not in pending and interrupted.get(u, now) <= now
-            for u, s in zip(decision.user.tolist(), decision.sat.tolist(), strict=True)
-        ],
-        dtype=bool,
-    )
+    active = np.ones(decision.user.size, dtype=bool)
+    if pending or interrupted:
+        pairs = zip(decision.user.tolist(), decision.sat.tolist(), strict=True)
+        active[:] = [(u, s) not in pending and interrupted.get(u, now) <= now for u, s in pairs]
     last = run.timeline.states[-1] if run.timeline.states else None
     if last is None or last.decision is not decision or not np.array_equal(last.active, active):
         run.timeline.set(now, State(decision, active))

@@ -6,6 +6,7 @@ What flows between the steps of an epoch is what is logged and what a resumed ru
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -68,11 +69,16 @@ class Record:
     @classmethod
     def array_fields(cls) -> dict[str, Field]:
         """The declared arrays by name, in order."""
-        return {f.name: f.metadata["array"] for f in dataclasses.fields(cls) if "array" in f.metadata}
+        return _array_fields(cls)
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields replaced."""
         return dataclasses.replace(self, **changes)
+
+
+@functools.cache
+def _array_fields(cls: type[Record]) -> dict[str, Field]:
+    return {f.name: f.metadata["array"] for f in dataclasses.fields(cls) if "array" in f.metadata}
 
 
 # ---------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leosim import allocation, conic
+from leosim import allocation, conic, couplings, records
 
 two_gaps_bit = 1e-3  # both the allocation's certificate and the oracle's bisection may be half of it off
 one_gap_bit = 5e-4
@@ -121,7 +121,7 @@ CASES = [
 @pytest.mark.parametrize(("seed", "kind", "coherence"), CASES)
 def test_minimum_rate_equals_plain_bisection(seed, kind, coherence):
     mean, variance = box(seed, **kind)
-    got = allocation.max_min(allocation.problem_from_dense(mean, variance, coherence=coherence))
+    got = allocation.max_min(couplings.problem_from_dense(mean, variance, coherence=coherence))
     want = oracle(mean, variance, coherence, high=got.upper * 1.5)
     assert got.status in ("optimal", "fallback")
     assert got.gap_bit <= one_gap_bit
@@ -132,7 +132,7 @@ def test_minimum_rate_equals_plain_bisection(seed, kind, coherence):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_noncoherent_equals_plain_linear_program(seed):
     mean, variance = box(seed)
-    got = allocation.max_min(allocation.problem_from_dense(mean, variance, coherence="noncoherent"))
+    got = allocation.max_min(couplings.problem_from_dense(mean, variance, coherence="noncoherent"))
     want = oracle(mean, variance, "noncoherent")
     assert got.status == "optimal"
     assert rate(got.sinr.min()) == pytest.approx(rate(want), abs=two_gaps_bit)
@@ -147,7 +147,7 @@ def test_second_level_equals_plain_bisection():
     gain = np.array([[1.0, 1e-2], [1e-2, 10.0]]).repeat(2, axis=0).repeat(2, axis=1)[:, :, None]
     mean = np.where(allowed[None, :, :], mean * gain, 0.0)
     variance = np.where(allowed[None, :, :], variance * gain**2, 0.0)
-    problem = allocation.problem_from_dense(mean, variance, allowed=allowed)
+    problem = couplings.problem_from_dense(mean, variance, allowed=allowed)
     tolerance_bit = 0.01
     got = allocation.max_min(problem, raise_tol_bit=tolerance_bit)
     assert len(got.level_sinr) >= 2
@@ -162,7 +162,7 @@ def test_second_level_equals_plain_bisection():
 
 def test_poor_user_gives_way_by_the_declared_tolerance_only():
     mean, variance = box(4, n_sat=10, n_user=6, side=8, noise_dbm=-94.0, poor_db=20.0)
-    problem = allocation.problem_from_dense(mean, variance)
+    problem = couplings.problem_from_dense(mean, variance)
     strict = allocation.max_min(problem, raise_levels=False)
     raised = allocation.max_min(problem, raise_tol_bit=0.01)
     loss = rate(strict.sinr.min()) - rate(raised.sinr.min())
@@ -174,9 +174,9 @@ def test_poor_user_gives_way_by_the_declared_tolerance_only():
 def test_sinr_equals_plain_formula(coherence):
     mean, variance = box(5)
     p = np.random.default_rng(0).uniform(0, 1, (8, 5))
-    problem = allocation.problem_from_dense(mean, variance, coherence=coherence)
+    problem = couplings.problem_from_dense(mean, variance, coherence=coherence)
     np.testing.assert_allclose(
-        allocation.sinr(problem, p.T.ravel()), plain_sinr(mean, variance, p, coherence), rtol=1e-10
+        couplings.sinr(problem, p.T.ravel()), plain_sinr(mean, variance, p, coherence), rtol=1e-10
     )
 
 
@@ -185,9 +185,9 @@ def test_correlation_of_ones_is_ideal_and_identity_is_averaged():
     p = np.random.default_rng(1).uniform(0, 1, 40)
     shape = (5, 5, 8, 8)
     for gamma, name in [(np.ones(shape), "ideal"), (np.broadcast_to(np.eye(8), shape), "averaged")]:
-        by_gamma = allocation.problem_from_dense(mean, variance, coherence=np.array(gamma))
-        by_name = allocation.problem_from_dense(mean, variance, coherence=name)
-        np.testing.assert_allclose(allocation.sinr(by_gamma, p), allocation.sinr(by_name, p), rtol=1e-9)
+        by_gamma = couplings.problem_from_dense(mean, variance, coherence=np.array(gamma))
+        by_name = couplings.problem_from_dense(mean, variance, coherence=name)
+        np.testing.assert_allclose(couplings.sinr(by_gamma, p), couplings.sinr(by_name, p), rtol=1e-9)
 
 
 @pytest.mark.parametrize("coherence", ["ideal", "averaged", "noncoherent"])
@@ -206,7 +206,7 @@ def test_blocks_equal_dense(coherence):
         (mean[np.ix_(v, s, [l])], variance[np.ix_(v, s, [l])])
         for l, (v, s) in enumerate(zip(views, streams, strict=True))
     ]
-    got = allocation.problem_from_blocks(
+    got = couplings.problem_from_blocks(
         4,
         np.cumsum([0, *map(len, views)]),
         np.concatenate(views),
@@ -218,12 +218,12 @@ def test_blocks_equal_dense(coherence):
         np.concatenate([useful[s, l] for l, s in enumerate(streams)]),
         coherence,
     )
-    want = allocation.problem_from_dense(mean, variance, allowed=allowed, coherence=coherence)
+    want = couplings.problem_from_dense(mean, variance, allowed=allowed, coherence=coherence)
     np.testing.assert_array_equal(got.pair_ptr, want.pair_ptr)
     np.testing.assert_array_equal(got.pair_sat, want.pair_sat)
     np.testing.assert_allclose(got.useful, want.useful, rtol=1e-15)
     p = np.random.default_rng(2).uniform(0, 1, len(want.useful))
-    np.testing.assert_allclose(allocation.sinr(got, p), allocation.sinr(want, p), rtol=1e-12)
+    np.testing.assert_allclose(couplings.sinr(got, p), couplings.sinr(want, p), rtol=1e-12)
 
 
 def test_one_user_one_satellite():
@@ -243,7 +243,7 @@ def test_two_users_one_satellite_without_interference_split_by_channel():
     # p_k^2 b_k^2 equal, powers sum to 1: t = 1 / (1/b_0^2 + 1/b_1^2)
     mean = np.zeros((2, 2, 1), dtype=complex)
     mean[0, 0, 0], mean[1, 1, 0] = 2.0, 6.0
-    got = allocation.max_min(allocation.problem_from_dense(mean, np.zeros((2, 2, 1))), raise_levels=False)
+    got = allocation.max_min(couplings.problem_from_dense(mean, np.zeros((2, 2, 1))), raise_levels=False)
     assert got.sinr.min() == pytest.approx(1 / (1 / 4 + 1 / 36), rel=1e-3)
 
 
@@ -257,21 +257,21 @@ def test_disconnected_parts_do_not_hold_each_other_down():
 
 def test_certificate_bounds_every_feasible_point():
     mean, variance = box(8)
-    problem = allocation.problem_from_dense(mean, variance)
+    problem = couplings.problem_from_dense(mean, variance)
     got = allocation.max_min(problem)
     rng = np.random.default_rng(3)
     best = 0.0
     for size in np.geomspace(1e-3, 3.0, 400):
         p = np.abs(got.p + size * got.p.max() * rng.standard_normal(len(got.p)))
         p /= np.sqrt(np.bincount(problem.pair_sat, p**2).max())
-        best = max(best, allocation.sinr(problem, p).min())
+        best = max(best, couplings.sinr(problem, p).min())
     assert got.lower <= got.upper
     assert 0.5 * got.upper < best <= got.upper
 
 
 def test_conic_program_reaches_the_certificate_by_itself():
     mean, variance = box(9)
-    problem = allocation.problem_from_dense(mean, variance)
+    problem = couplings.problem_from_dense(mean, variance)
     crude = allocation.max_min(problem, max_iterations=1, fallback=False)
     fallen = allocation.max_min(problem, max_iterations=1)
     assert crude.status == "inaccurate"
@@ -302,16 +302,16 @@ def check_rules(problem, got, k_max):
     assert np.all((got.p == 0) | (got.p >= 1e-6))
     np.testing.assert_array_equal(got.support, got.p > 0)
     np.testing.assert_array_equal(np.bincount(problem.pair_user, got.p > 0, problem.n_user) > 0, got.served)
-    np.testing.assert_allclose(got.sinr, allocation.sinr(problem, got.p), rtol=1e-12)
+    np.testing.assert_allclose(got.sinr, couplings.sinr(problem, got.p), rtol=1e-12)
 
 
 def test_more_users_than_room():
     mean, variance = box(10, n_sat=3, n_user=7)
-    problem = allocation.problem_from_dense(mean, variance)
+    problem = couplings.problem_from_dense(mean, variance)
     got = allocation.allocate(problem, k_max=2)
     check_rules(problem, got, 2)
     assert got.served.sum() == 6
-    assert np.sum(got.reason == allocation.NO_ROOM) == 1
+    assert np.sum(got.reason == records.NO_ROOM) == 1
     assert got.sinr[got.served].min() > 0
 
 
@@ -319,14 +319,14 @@ def test_user_without_satellite_is_declared_and_leaves_the_max_min():
     mean, variance = box(11)
     allowed = np.ones((5, 8), dtype=bool)
     allowed[2] = False
-    problem = allocation.problem_from_dense(mean, variance, allowed=allowed)
+    problem = couplings.problem_from_dense(mean, variance, allowed=allowed)
     got = allocation.allocate(problem, k_max=3)
     check_rules(problem, got, 3)
-    assert got.reason[2] == allocation.NO_SATELLITE
+    assert got.reason[2] == records.NO_SATELLITE
     assert not got.served[2]
     assert got.level[2] == -1
     assert got.sinr[got.served].min() > 1
-    nobody = allocation.allocate(allocation.problem_from_dense(mean, variance, allowed=np.zeros((5, 8), dtype=bool)), 3)
+    nobody = allocation.allocate(couplings.problem_from_dense(mean, variance, allowed=np.zeros((5, 8), dtype=bool)), 3)
     assert nobody.status == "empty"
 
 
@@ -334,7 +334,7 @@ def test_matching_serves_everybody_when_room_is_exact():
     # users see 2 of 4 satellites in a chain; only one assignment serves all with one user a satellite
     mean, variance = box(12, n_sat=4, n_user=4)
     allowed = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [1, 1, 1, 1]], dtype=bool)
-    problem = allocation.problem_from_dense(mean, variance, allowed=allowed)
+    problem = couplings.problem_from_dense(mean, variance, allowed=allowed)
     got = allocation.allocate(problem, k_max=1)
     check_rules(problem, got, 1)
     assert got.served.all()
@@ -345,7 +345,7 @@ def test_sparsity_costs_little(side):
     ratios = []
     for seed in range(4):
         mean, variance = box(seed, n_sat=20, n_user=10, side=side)
-        problem = allocation.problem_from_dense(mean, variance)
+        problem = couplings.problem_from_dense(mean, variance)
         got = allocation.allocate(problem, k_max=8)
         check_rules(problem, got, 8)
         ratios.append(rate(got.sinr.min()) / rate(got.bound))
@@ -355,7 +355,7 @@ def test_sparsity_costs_little(side):
 
 def test_warm_start_agrees_with_cold_and_costs_fewer_iterations():
     mean, variance = box(13, n_sat=20, n_user=10, side=8)
-    problem = allocation.problem_from_dense(mean, variance)
+    problem = couplings.problem_from_dense(mean, variance)
     cold = allocation.max_min(problem)
     warm = allocation.max_min(problem, warm=cold.warm)
     assert rate(warm.sinr.min()) == pytest.approx(rate(cold.sinr.min()), abs=two_gaps_bit)
@@ -366,7 +366,7 @@ def test_previous_support_is_kept_while_it_is_good_enough():
     mean, variance = box(14, n_sat=20, n_user=10, side=8)
     before = allocation.allocate_dense(mean, variance, 8)
     turn = np.exp(1j * np.random.default_rng(4).normal(0, 0.02, (1, 10, 20)))
-    problem = allocation.problem_from_dense(mean * turn, variance)
+    problem = couplings.problem_from_dense(mean * turn, variance)
     kept = allocation.allocate(problem, 8, before.warm, keep_within=0.05)
     check_rules(problem, kept, 8)
     assert np.all(before.support[kept.support])
@@ -397,11 +397,11 @@ def test_rules_hold_on_random_problems(seed, n_sat, n_user, k_max, scale_db, coh
     mean[np.arange(n_user), np.arange(n_user)] = scale * rng.uniform(0.1, 3, (n_user, n_sat))
     variance = 0.1 * scale**2 * rng.uniform(0, 1, shape)
     allowed = rng.random((n_user, n_sat)) < 0.8
-    problem = allocation.problem_from_dense(mean, variance, allowed=allowed, coherence=coherence)
+    problem = couplings.problem_from_dense(mean, variance, allowed=allowed, coherence=coherence)
     got = allocation.allocate(problem, k_max)
     check_rules(problem, got, k_max)
     assert got.lower <= got.upper * (1 + 1e-9) or got.status == "empty"
-    assert np.all(got.served == (got.reason == allocation.SERVED))
+    assert np.all(got.served == (got.reason == records.SERVED))
 
 
 @settings(max_examples=10, deadline=None)
@@ -409,20 +409,20 @@ def test_rules_hold_on_random_problems(seed, n_sat, n_user, k_max, scale_db, coh
 def test_order_of_satellites_does_not_matter(seed):
     mean, variance = box(seed, n_sat=6, n_user=4)
     order = np.random.default_rng(seed).permutation(6)
-    one = allocation.max_min(allocation.problem_from_dense(mean, variance))
-    two = allocation.max_min(allocation.problem_from_dense(mean[..., order], variance[..., order]))
+    one = allocation.max_min(couplings.problem_from_dense(mean, variance))
+    two = allocation.max_min(couplings.problem_from_dense(mean[..., order], variance[..., order]))
     assert rate(one.sinr.min()) == pytest.approx(rate(two.sinr.min()), abs=two_gaps_bit)
 
 
 def test_bad_input_says_what_is_wrong():
     mean, variance = box(16)
     with pytest.raises(ValueError, match="variance"):
-        allocation.problem_from_dense(mean, variance[:2])
+        couplings.problem_from_dense(mean, variance[:2])
     with pytest.raises(ValueError, match="coherence"):
-        allocation.problem_from_dense(mean, variance, coherence="sometimes")
+        couplings.problem_from_dense(mean, variance, coherence="sometimes")
     with pytest.raises(ValueError, match="negative"):
-        allocation.problem_from_dense(mean, -variance)
-    problem = allocation.problem_from_dense(mean, variance)
+        couplings.problem_from_dense(mean, -variance)
+    problem = couplings.problem_from_dense(mean, variance)
     with pytest.raises(ValueError, match="k_max"):
         allocation.allocate(problem, 0)
     with pytest.raises(ValueError, match="support"):
