@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from skyfield.api import EarthSatellite, load, wgs84
 
-from leosim import elements, frames, orbit
+from leosim import frames, orbit, users, windows
+from leosim.elements import Constellation
 from leosim.records import Satellites, Users
 from leosim.units import NS_PER_S
+from leosim.walkers import walker
 
 START = datetime(2026, 8, 22, 2, 0, tzinfo=UTC)
 START_NS = int(START.timestamp()) * NS_PER_S
@@ -42,18 +44,18 @@ def report(benchmark: Any, other_s: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def sky() -> elements.Constellation:
-    return elements.walker("53:6000/120/13", 550.0, START)
+def sky() -> Constellation:
+    return walker("53:6000/120/13", 550.0, START)
 
 
 @pytest.fixture(scope="module")
 def thousand_users() -> Users:
-    return orbit.users_circle(48.0, 11.0, 2_000.0, 1_000, np.random.default_rng(1))
+    return users.circle(48.0, 11.0, 2_000.0, 1_000, np.random.default_rng(1))
 
 
 @pytest.fixture(scope="module")
 def ten_users() -> Users:
-    return orbit.users_circle(48.14, 11.58, 200.0, 10, np.random.default_rng(1))
+    return users.circle(48.14, 11.58, 200.0, 10, np.random.default_rng(1))
 
 
 def plain_numpy_geometry(satellites: Satellites, users: Users) -> int:
@@ -73,9 +75,7 @@ def plain_numpy_geometry(satellites: Satellites, users: Users) -> int:
     return count
 
 
-def test_geometry_of_6000_satellites_and_1000_users(
-    benchmark: Any, sky: elements.Constellation, thousand_users: Users
-) -> None:
+def test_geometry_of_6000_satellites_and_1000_users(benchmark: Any, sky: Constellation, thousand_users: Users) -> None:
     satellites = orbit.Ephemeris(sky, START_NS, START_NS).at(0)
     other_s = seconds(lambda: plain_numpy_geometry(satellites, thousand_users), rounds=1)
     pairs = len(orbit.geometry(satellites, thousand_users).user)
@@ -85,7 +85,7 @@ def test_geometry_of_6000_satellites_and_1000_users(
     benchmark.extra_info["pairs"] = pairs
 
 
-def test_epoch_of_6000_satellites_and_ten_users(benchmark: Any, sky: elements.Constellation, ten_users: Users) -> None:
+def test_epoch_of_6000_satellites_and_ten_users(benchmark: Any, sky: Constellation, ten_users: Users) -> None:
     """Satellites near and geometry, once a second, against SGP4 for all and dense numpy."""
     ephemeris = orbit.Ephemeris(sky, START_NS, START_NS + TEN_MINUTES_NS)
     exact = orbit.Ephemeris(sky, START_NS, START_NS + TEN_MINUTES_NS, mode="exact")
@@ -100,7 +100,7 @@ def test_epoch_of_6000_satellites_and_ten_users(benchmark: Any, sky: elements.Co
     report(benchmark, other_s)
 
 
-def test_ten_minutes_of_positions(benchmark: Any, sky: elements.Constellation) -> None:
+def test_ten_minutes_of_positions(benchmark: Any, sky: Constellation) -> None:
     """600 epochs: knots and Hermite, against SGP4 and frames at every second."""
     array = orbit._satrec_array(sky.satrecs())
     t_ns = START_NS + np.arange(64) * NS_PER_S
@@ -115,11 +115,11 @@ def test_ten_minutes_of_positions(benchmark: Any, sky: elements.Constellation) -
     report(benchmark, other_s)
 
 
-def test_one_epoch_against_skyfield(benchmark: Any, sky: elements.Constellation) -> None:
+def test_one_epoch_against_skyfield(benchmark: Any, sky: Constellation) -> None:
     """Look angles of all satellites from one site at one instant: ours exact, Skyfield a loop."""
     ts = load.timescale(builtin=True)
     place, t = wgs84.latlon(48.0, 11.0), ts.from_datetime(START)
-    user = orbit.make_users(["site"], np.radians([48.0]), np.radians([11.0]))
+    user = users.make(["site"], np.radians([48.0]), np.radians([11.0]))
     exact = orbit.Ephemeris(sky, START_NS, START_NS, mode="exact")
     every = 20
     theirs = [EarthSatellite.from_satrec(satrec, ts) for satrec in sky.satrecs()[::every]]
@@ -129,10 +129,10 @@ def test_one_epoch_against_skyfield(benchmark: Any, sky: elements.Constellation)
     report(benchmark, other_s)
 
 
-def test_day_of_access_windows(benchmark: Any, sky: elements.Constellation) -> None:
+def test_day_of_access_windows(benchmark: Any, sky: Constellation) -> None:
     """Passes of 600 satellites over one site in 24 h, against Skyfield's find_events on some of them."""
     some = sky.select(np.arange(0, len(sky), 10))
-    user = orbit.make_users(["site"], np.radians([48.0]), np.radians([11.0]), 0.0, math.radians(25.0))
+    user = users.make(["site"], np.radians([48.0]), np.radians([11.0]), 0.0, math.radians(25.0))
     ts = load.timescale(builtin=True)
     place, t0 = wgs84.latlon(48.0, 11.0), ts.from_datetime(START)
     every = 30
@@ -141,7 +141,7 @@ def test_day_of_access_windows(benchmark: Any, sky: elements.Constellation) -> N
 
     def run() -> int:
         day = orbit.Ephemeris(some, START_NS, START_NS + 86_400 * NS_PER_S)
-        return len(orbit.access_windows(day, user).user)
+        return len(windows.access_windows(day, user).user)
 
     benchmark.extra_info["windows"] = benchmark.pedantic(run, rounds=2, warmup_rounds=1)
     report(benchmark, other_s)

@@ -19,7 +19,7 @@ _FACE = {
     "open_log": "leosim.log",
     "Log": "leosim.log",
     "read_elements": "leosim.elements",
-    "walker": "leosim.elements",
+    "walker": "leosim.walkers",
 }
 
 __all__ = ["__version__", *_FACE]

@@ -16,12 +16,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
 import leosim
-from leosim import channel, elements, scenario, simulation
+from leosim import channel, elements, omm, scenario, simulation, tle, walkers
 from leosim.log import Log, LogError, open_log
 from leosim.report import figures
 from leosim.report.summary import summary
@@ -102,21 +102,25 @@ def _load(source: str, element_files: list[Path] | None, settings: list[str] | N
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Callable[[simulation.Progress], None]]:
+def _progress(name: str) -> Iterator[Callable[[simulation.Progress], None]]:
     """A progress bar on stderr: epoch, simulated time, real-time factor, least rate, handovers."""
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=8),
         TextColumn("{task.fields[state]}"),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(title, total=None, state="preparing")
+        task = bar.add_task(name, total=None, state="preparing (a first run compiles, too)")
 
         def show(p: simulation.Progress) -> None:
-            speed = "resuming" if p.taken else f"{p.real_time_factor:.1f} x real time"
-            state = f"{p.simulated_s:.0f} s, {speed}, min {p.min_rate:.2f} bit/s/Hz, {p.handovers} changes"
+            times, per, changes = (
+                ("x real time", "bit/s/Hz", " handovers") if err.width >= 110 else ("x", "b/s/Hz", " HO")
+            )
+            speed = "resuming" if p.taken else f"{p.real_time_factor:.1f}{times}"
+            state = (
+                f"{p.epoch}/{p.epochs} {p.simulated_s:.0f} s {speed} min {p.min_rate:.2f} {per} {p.handovers}{changes}"
+            )
             bar.update(task, completed=p.epoch, total=p.epochs, state=state)
 
         yield show
@@ -127,7 +131,7 @@ def _run(
 ) -> tuple[Log, float | None]:
     """Prepare, warn, run with a progress bar; the real-time factor is None when the log was there already."""
     factor: list[float] = []
-    with _progress(chosen.title or chosen.name) as show:
+    with _progress(chosen.name) as show:
         ready = simulation.prepare(chosen)
         for warning in ready.prepass.warnings:
             err.print(f"leosim: warning: {warning}", markup=False, soft_wrap=True)
@@ -395,8 +399,9 @@ def elements_walker(
 ) -> None:
     """Make a Walker constellation as a 3LE file (or OMM CSV, by the ending .csv of -o)."""
     try:
-        made = elements.walker(pattern, altitude_km, datetime.fromisoformat(epoch), kind)  # type: ignore[arg-type]
-        text = elements.format_omm_csv(made) if output and output.suffix == ".csv" else elements.format_tle(made)
+        made = walkers.walker(pattern, altitude_km, datetime.fromisoformat(epoch), kind)  # type: ignore[arg-type]
+        rows = made.rows()
+        text = omm.format_omm_csv(rows) if output and output.suffix == ".csv" else tle.format_tle(rows)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if output is None:

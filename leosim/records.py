@@ -77,7 +77,7 @@ class Record:
 
 
 @functools.cache
-def _array_fields(cls: type[Record]) -> dict[str, Field]:
+def _array_fields(cls: type) -> dict[str, Field]:
     return {f.name: f.metadata["array"] for f in dataclasses.fields(cls) if "array" in f.metadata}
 
 

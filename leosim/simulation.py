@@ -22,7 +22,7 @@ from llvmlite import binding as llvm
 from threadpoolctl import threadpool_limits
 
 import leosim
-from leosim import elements, orbit, processes
+from leosim import elements, orbit, processes, users, windows
 from leosim.elements import Constellation
 from leosim.engine import NoPast, Past
 from leosim.log import EmptyLogError, Log, LogError, LogWriter, create_writer, open_log, resume_writer
@@ -63,7 +63,7 @@ class Prepared:
     scenario: Scenario
     constellation: Constellation
     users: Users
-    prepass: orbit.Prepass
+    prepass: windows.Prepass
     world: World
     settings: Settings
     start_utc_ns: int
@@ -111,7 +111,7 @@ def prepare(scenario: Scenario) -> Prepared:
         )
     except ValueError as error:
         raise ScenarioError(f"[time] start: {error}") from None
-    prepass = orbit.prepass(ephemeris, users, max_age_days=table.max_age_days)
+    prepass = windows.prepass(ephemeris, users, max_age_days=table.max_age_days)
     if (prepass.fail_ns == 0).all():
         raise elements.ElementsError(
             f"all {len(constellation)} satellites are out from the start, the first because of "
@@ -148,11 +148,11 @@ def place_users(scenario: Scenario) -> Users:
     try:
         if table.kind == "circle" and table.centre_deg and table.radius_km and table.count:
             rng = generator(scenario.seed, "users")
-            return orbit.users_circle(*table.centre_deg, table.radius_km, table.count, rng, table.mask_deg)
+            return users.circle(*table.centre_deg, table.radius_km, table.count, rng, table.mask_deg)
         if table.kind == "sites" and table.file:
-            return orbit.users_from_sites(scenario.path(table.file), table.mask_deg)
+            return users.from_sites(scenario.path(table.file), table.mask_deg)
         if table.lat_deg and table.lon_deg and table.step_deg:
-            return orbit.users_grid(table.lat_deg, table.lon_deg, *table.step_deg, table.mask_deg)
+            return users.grid(table.lat_deg, table.lon_deg, *table.step_deg, table.mask_deg)
     except (ValueError, OSError) as error:
         raise ScenarioError(f"[users] {error}") from None
     raise ScenarioError(f"[users] kind: expected circle, sites or grid with their keys, got {table.kind!r}")
@@ -413,7 +413,7 @@ def _catalogue(ready: Prepared) -> Catalogue:
     )
 
 
-def _quarantine(constellation: Constellation, prepass: orbit.Prepass) -> Quarantine:
+def _quarantine(constellation: Constellation, prepass: windows.Prepass) -> Quarantine:
     """What the readers refused, then what the pre-pass did."""
     read, flown = constellation.quarantine, prepass.quarantine
     return Quarantine(

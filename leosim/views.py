@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from leosim import allocation, rates
+from leosim import allocation, couplings, rates
 from leosim.records import NO_SATELLITE, SERVED, SOLVER_STATUS, Clusters, Solver, View
 
 SOLVER_CODE = {name: code for code, name in SOLVER_STATUS.items()}
 
 
-def problem(view: View) -> tuple[allocation.Problem, np.ndarray]:
+def problem(view: View) -> tuple[couplings.Problem, np.ndarray]:
     """The allocation problem of a view, and the view's pair behind each pair of the problem: [pair] int.
 
     The problem counts satellites by their place in `view.couplings.sat` and orders pairs by user.
@@ -22,9 +22,9 @@ def problem(view: View) -> tuple[allocation.Problem, np.ndarray]:
         mean, variance, allowed = rates.dense(c, view.user_count)
         useful = np.zeros(allowed.shape)
         useful[view.user, np.searchsorted(c.sat, view.sat)] = view.useful
-        return allocation.problem_from_dense(mean, variance, useful, allowed, view.gamma), order
+        return couplings.problem_from_dense(mean, variance, useful, allowed, view.gamma), order
     return (
-        allocation.problem_from_blocks(
+        couplings.problem_from_blocks(
             view.user_count,
             _pointers(c.receiver_size),
             c.receiver,
@@ -100,7 +100,7 @@ def decide(
     return clusters, solver
 
 
-def uniform(problem: allocation.Problem, support: np.ndarray) -> allocation.Allocation:
+def uniform(problem: couplings.Problem, support: np.ndarray) -> allocation.Allocation:
     """Each satellite's power in equal shares over the users it serves: no optimisation, no bound.
 
     support : [pair] bool. Users without a pair in it are declared by the caller.
@@ -108,7 +108,7 @@ def uniform(problem: allocation.Problem, support: np.ndarray) -> allocation.Allo
     load = np.bincount(problem.pair_sat[support], minlength=problem.n_sat)
     p = np.where(support, 1.0 / np.sqrt(np.maximum(load[problem.pair_sat], 1)), 0.0)
     served = np.bincount(problem.pair_user[support], minlength=problem.n_user) > 0
-    sinr = allocation.sinr(problem, p)
+    sinr = couplings.sinr(problem, p)
     least = float(sinr[served].min()) if served.any() else 0.0
     return allocation.Allocation(
         p=p,

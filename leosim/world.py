@@ -9,6 +9,7 @@ import numpy as np
 from leosim import channel, orbit
 from leosim.channel import Radio
 from leosim.records import ChannelStats, Csi, Geometry, Users
+from leosim.windows import AccessWindows
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class World:
 
     ephemeris: orbit.Ephemeris
     users: Users
-    windows: orbit.AccessWindows
+    windows: AccessWindows
     radio: Radio
 
     def visible(self, t_ns: int) -> Geometry:

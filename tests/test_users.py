@@ -69,8 +69,12 @@ def test_sites_from_a_file(tmp_path: Path) -> None:
         (f"{HEADER}\nX,1,nan,0,25\n", "sites.csv, line 2: expected lon_deg from -180 to 360 degrees, got nan"),
         (f"{HEADER}\nX,1,0,25\n", "sites.csv, line 2: expected 5 values, got 4: X,1,0,25"),
         (f"{HEADER}\nX,1,0,0,25\nX,2,0,0,25\n", "sites.csv, line 3: expected a name of its own, got 'X'"),
-        ("name,lat,lon\nX,1,0\n", f"sites.csv, line 1: expected the columns {HEADER}, got name,lat,lon"),
-        ("", f"sites.csv: expected {HEADER} and at least one site, got none"),
+        (
+            "name,lat,lon\nX,1,0\n",
+            "sites.csv, line 1: expected the columns name,lat_deg,lon_deg and, if wished, alt_m,mask_deg, "
+            "got name,lat,lon",
+        ),
+        ("", "sites.csv: expected a line of column names and at least one site, got none"),
     ],
 )
 def test_bad_sites_name_line_expected_and_got(tmp_path: Path, text: str, message: str) -> None:
