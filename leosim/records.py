@@ -6,7 +6,6 @@ What flows between the steps of an epoch is what is logged and what a resumed ru
 from __future__ import annotations
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -34,6 +33,9 @@ class Field:
 def array(*axes: str, dtype: str = "f8", unit: str = "1", doc: str = "", source: str = "", logged: bool = True) -> Any:
     """Declare an array field of a record: its axes, dtype, unit, meaning and source equation."""
     return dataclasses.field(metadata={"array": Field(axes, dtype, unit, doc, source, logged)})
+
+
+_FIELDS_OF: dict[type[Record], dict[str, Field]] = {}  # each class is read once
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,15 @@ class Record:
     @classmethod
     def array_fields(cls) -> dict[str, Field]:
         """The declared arrays by name, in order."""
-        return _array_fields(cls)
+        known = _FIELDS_OF.get(cls)
+        if known is None:
+            known = {f.name: f.metadata["array"] for f in dataclasses.fields(cls) if "array" in f.metadata}
+            _FIELDS_OF[cls] = known
+        return known
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields replaced."""
         return dataclasses.replace(self, **changes)
-
-
-@functools.cache
-def _array_fields(cls: type) -> dict[str, Field]:
-    return {f.name: f.metadata["array"] for f in dataclasses.fields(cls) if "array" in f.metadata}
 
 
 # ---------------------------------------------------------------------------------------------
