@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from leosim.log import LogWriter, open_log
+from leosim.log import open_log
+from leosim.log_writer import LogWriter
 from leosim.records import Record, array
 
 pytest.importorskip("pytest_benchmark")

@@ -108,11 +108,7 @@ def allocate(
                 found = None
     if found is None:
         found = search(problem, k_max, users, match, relaxed)
-    polished = max_min(
-        problem,
-        found.support,
-        Warm(found.lam, found.q),
-    )
+    polished = max_min(problem, found.support, Warm(found.lam, found.q))
     return replace(
         polished,
         bound=relaxed.upper,

@@ -322,7 +322,7 @@ def _level_noncoherent(problem: Problem, target: np.ndarray, p: np.ndarray, lowe
     receivers, pairs, values = _variance_triplets(problem)
     own = receivers == user[pairs]
     x = p**2
-    if not np.any(x > 0.0):
+    if np.any(np.bincount(user, b2 * x, n_user) <= 0.0):  # a step starts from a point where everybody is heard
         count = np.bincount(problem.pair_sat, minlength=n_sat)
         x = 1.0 / count[problem.pair_sat]
     free = target <= 0.0

@@ -25,7 +25,8 @@ import leosim
 from leosim import elements, orbit, processes, users, windows
 from leosim.elements import Constellation
 from leosim.engine import NoPast, Past
-from leosim.log import EmptyLogError, Log, LogError, LogWriter, create_writer, open_log, resume_writer
+from leosim.log import EmptyLogError, Log, LogError, open_log
+from leosim.log_writer import LogWriter, create_writer, resume_writer
 from leosim.processes import Run, Settings
 from leosim.records import (
     Beams,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cvxpy as cp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from leosim import allocation, conic, couplings, records
@@ -381,6 +381,7 @@ def test_same_input_same_bits():
 
 
 @settings(max_examples=25, deadline=None)
+@example(seed=291, n_sat=3, n_user=4, k_max=1, scale_db=0.0, coherence="noncoherent")
 @given(
     seed=st.integers(0, 10_000),
     n_sat=st.integers(1, 6),

@@ -23,8 +23,9 @@ import numpy as np
 import pytest
 
 from leosim import log as log_module
-from leosim import records
-from leosim.log import LogError, LogWriter, open_log, resume_writer
+from leosim import log_layout, log_writer, records
+from leosim.log import LogError, open_log
+from leosim.log_writer import LogWriter, resume_writer
 from leosim.records import FIXED_AXES, RAGGED_AXES, Record, array
 
 START_NS = 1_787_364_000_000_000_000  # 2026-08-22T02:00:00Z
@@ -481,7 +482,7 @@ def test_killed_while_finishing(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(log_module, "_replace", killed)
+    monkeypatch.setattr(log_writer, "_replace", killed)
     with pytest.raises(KeyboardInterrupt):
         writer.finish()
     with open_log(path) as log:
@@ -502,7 +503,7 @@ def refused(path: Path) -> str:
     return ""
 
 
-class Recorded(log_module._RawFile):
+class Recorded(log_writer.RawFile):
     """A raw file that keeps each of its writes."""
 
     operations: ClassVar[list[tuple[int, bytes | None]]] = []
@@ -538,8 +539,8 @@ def by_page(operations: list[tuple[int, bytes | None]]) -> list[tuple[int, bytes
 def test_every_prefix_of_the_writes_is_a_log(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: int
 ) -> None:
-    monkeypatch.setattr(log_module, "_RawFile", Recorded)
-    monkeypatch.setattr(log_module, "_LIVE_CHUNK_BYTES", 32)  # many chunks: their index grows and splits
+    monkeypatch.setattr(log_writer, "RawFile", Recorded)
+    monkeypatch.setattr(log_layout, "LIVE_CHUNK_BYTES", 32)  # many chunks: their index grows and splits
     Recorded.operations.clear()
     safe_after: list[int] = []
     with new_writer(path, [Everything]) as writer:
@@ -727,7 +728,7 @@ def test_killed_while_resuming_leaves_the_old_file(path: Path, monkeypatch: pyte
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(log_module, "_replace", killed)
+    monkeypatch.setattr(log_writer, "_replace", killed)
     with pytest.raises(KeyboardInterrupt):
         resume_writer(path)
     assert path.read_bytes() == before

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from plain_loop import plain_loop
 
-from leosim import log as log_module
-from leosim import simulation
+from leosim import log_writer, simulation
 from leosim.log import LogError, open_log
 from leosim.scenario import load_scenario
 
@@ -127,7 +126,7 @@ def _rows(path: Path) -> int:
         return 0
 
 
-class RecordedFile(log_module._RawFile):
+class RecordedFile(log_writer.RawFile):
     """A raw file that remembers what is written where."""
 
     operations: ClassVar[list[tuple[int, bytes | None]]] = []
@@ -142,8 +141,8 @@ class RecordedFile(log_module._RawFile):
 
 
 def test_every_prefix_of_the_writes_of_a_run_is_a_log_of_whole_epochs(short, tmp_path, monkeypatch):
-    monkeypatch.setattr(log_module, "_RawFile", RecordedFile)
-    monkeypatch.setattr(log_module.LogWriter, "finish", lambda writer: None)
+    monkeypatch.setattr(log_writer, "RawFile", RecordedFile)
+    monkeypatch.setattr(log_writer.LogWriter, "finish", lambda writer: None)
     RecordedFile.operations.clear()
     epochs = 3
     simulation.run(short(epochs, 2), tmp_path / "run.h5").close()

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from leosim import records
-from leosim.log import Log, LogWriter, open_log
+from leosim.log import Log, open_log
+from leosim.log_writer import LogWriter
 from leosim.report.summary import decisions, in_force, per_user, summary
 
 START_NS = 1_787_364_000_000_000_000  # 2026-08-22T02:00:00Z
