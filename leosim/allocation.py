@@ -15,7 +15,7 @@ import numpy as np
 from leosim.couplings import Problem, parts, problem_from_dense, sinr
 from leosim.levels import LARGEST_GAP_BIT, solve_levels
 from leosim.records import NO_SATELLITE, SERVED
-from leosim.support import Found, assign, search, solve_support
+from leosim.support import assign, search, solve_support
 
 SMALLEST_AMPLITUDE = 1e-6  # amplitudes below it are dropped
 
@@ -25,12 +25,10 @@ class Warm:
     """Where to start: what the previous allocation ended with.
 
     lam : [sat] prices of the satellites' budgets, sum 1; q : [user] virtual uplink powers, sum 1
-    support : [pair] bool, pairs of the previous support, on the pairs of the new problem
     """
 
     lam: np.ndarray | None = None
     q: np.ndarray | None = None
-    support: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -70,15 +68,10 @@ class Allocation:
     @property
     def warm(self) -> Warm:
         """The state to start the next allocation from."""
-        return Warm(self.lam, self.q, self.support)
+        return Warm(self.lam, self.q)
 
 
-def allocate(
-    problem: Problem,
-    k_max: int,
-    warm: Warm | None = None,
-    keep_within: float = 0.0,
-) -> Allocation:
+def allocate(problem: Problem, k_max: int, warm: Warm | None = None) -> Allocation:
     """Serving sets and powers: at most k_max users a satellite, the minimum SINR as large as found.
 
     The problem without K_max is solved first (its certified upper bound is `bound`), then a support is
@@ -86,28 +79,18 @@ def allocate(
     certified on that support). Users without a satellite, or without room (a maximum matching under
     K_max, strongest first), are not served and leave the max-min.
 
-    warm : prices and support of the previous allocation
-    keep_within : the warm support is kept when its minimum rate is within this fraction of the bound
+    warm : prices of the previous allocation
     Raises ValueError on k_max < 1 or a warm start of the wrong shape.
     """
     match, reason = assign(problem, k_max)
     users = reason == SERVED
-    start = Warm() if warm is None else warm
     support = users[problem.pair_user] & (problem.useful > 0.0)
     if not users.any():
-        nothing = max_min(problem, support, start)
+        nothing = max_min(problem, support, warm)
         return replace(nothing, reason=reason)
     lam, q = _start(problem, warm)
     relaxed = solve_support(problem, users, support, lam, q, LARGEST_GAP_BIT, True)
-    found = None
-    if start.support is not None:
-        found = _previous(problem, k_max, users, support, start.support, relaxed)
-        if found is not None:
-            wanted = (1.0 - keep_within) * math.log2(1.0 + relaxed.upper)
-            if math.log2(1.0 + found.lower) < wanted:
-                found = None
-    if found is None:
-        found = search(problem, k_max, users, match, relaxed)
+    found = search(problem, k_max, users, match, relaxed)
     polished = max_min(problem, found.support, Warm(found.lam, found.q))
     return replace(
         polished,
@@ -115,25 +98,6 @@ def allocate(
         reason=reason,
         iterations=polished.iterations + relaxed.iterations + found.iterations,
     )
-
-
-def _previous(
-    problem: Problem,
-    k_max: int,
-    users: np.ndarray,
-    allowed: np.ndarray,
-    support: np.ndarray,
-    relaxed: Found,
-) -> Found | None:
-    """The previous support on today's problem, when it still serves everybody within K_max."""
-    if support.shape != allowed.shape:
-        raise ValueError(f"warm: expected support [{len(allowed)}], got shape {support.shape}")
-    support = support & allowed
-    if np.any(np.bincount(problem.pair_user, support, problem.n_user)[users] == 0):
-        return None
-    if np.bincount(problem.pair_sat, support, problem.n_sat).max() > k_max:
-        return None
-    return solve_support(problem, users, support, relaxed.lam, relaxed.q, 2.0 * LARGEST_GAP_BIT, False)
 
 
 def allocate_dense(
@@ -144,14 +108,13 @@ def allocate_dense(
     allowed: np.ndarray | None = None,
     coherence: str | np.ndarray = "ideal",
     warm: Warm | None = None,
-    keep_within: float = 0.0,
 ) -> Allocation:
     """Serving sets and powers from dense couplings; see `problem_from_dense` and `allocate` for the rest.
 
     mean : [user, stream, sat] complex; variance : [user, stream, sat]; powers come back a pair:
     pairs in order of user, then satellite, so p.reshape(user, sat) when all are allowed.
     """
-    return allocate(problem_from_dense(mean, variance, useful, allowed, coherence), k_max, warm, keep_within)
+    return allocate(problem_from_dense(mean, variance, useful, allowed, coherence), k_max, warm)
 
 
 def max_min(

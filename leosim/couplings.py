@@ -16,8 +16,7 @@ from numba import njit
 Arrays = tuple[np.ndarray, ...]
 """The arrays of a `Problem` in the order of its fields, as the kernels take them."""
 
-kernel: Any = njit(cache=True, nogil=True)
-fast_kernel: Any = njit(cache=True, nogil=True, fastmath={"contract", "arcp", "reassoc", "nsz"})
+kernel: Any = njit(cache=True, nogil=True)  # no fastmath: bits must not depend on what is inlined where
 
 
 @dataclass(frozen=True)
@@ -342,7 +341,7 @@ def sinr(problem: Problem, p: np.ndarray) -> np.ndarray:
     return _sinr(problem.arrays(), np.ascontiguousarray(p, dtype=float), problem.coherent)
 
 
-@fast_kernel
+@kernel
 def _sinr(arrays: Arrays, p: np.ndarray, coherent: bool) -> np.ndarray:
     nb_ptr, nb_user = arrays[3], arrays[4]
     n_user = len(nb_ptr) - 1
@@ -355,7 +354,7 @@ def _sinr(arrays: Arrays, p: np.ndarray, coherent: bool) -> np.ndarray:
     return num / noise
 
 
-@fast_kernel
+@kernel
 def gains(arrays: Arrays, u: np.ndarray, coherent: bool, gain: np.ndarray, num: np.ndarray) -> None:
     # gain[e]: u_j^T M_kj u_j of stream j onto receiver nb_user[e]; num: useful power of each stream
     ptr, _, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f = arrays

@@ -11,13 +11,13 @@ import math
 
 import numpy as np
 
-from leosim.couplings import Arrays, fast_kernel, gains
+from leosim.couplings import Arrays, gains, kernel
 
 PRICE_EXPONENT = 0.55  # undamped (1) diverges in about one case of ten
 SMALLEST_RAISE_BIT = 1e-3  # a level that gains less ends the lexicographic raise
 
 
-@fast_kernel
+@kernel
 def fixed_point(
     arrays: Arrays,
     n_sat: int,
@@ -194,7 +194,7 @@ def fixed_point(
     return lower, upper, iteration
 
 
-@fast_kernel
+@kernel
 def _uplink_matrix(k: int, lam: np.ndarray, q: np.ndarray, arrays: Arrays, s: np.ndarray, g: np.ndarray) -> None:
     # S_k = sum_j q_j M_jk + diag(lam), lower triangle
     ptr, sat, _, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f = arrays
@@ -233,7 +233,7 @@ def _uplink_matrix(k: int, lam: np.ndarray, q: np.ndarray, arrays: Arrays, s: np
         r += 1
 
 
-@fast_kernel
+@kernel
 def _direction(
     n: int,
     s: np.ndarray,
@@ -306,7 +306,7 @@ def _direction(
     return False
 
 
-@fast_kernel
+@kernel
 def _cholesky_solve(s: np.ndarray, index: np.ndarray, m: int, rhs: np.ndarray, chol: np.ndarray, x: np.ndarray) -> None:
     # x = s[index, index]^-1 rhs[index] by Cholesky; rows of chol are contiguous
     for i in range(m):
@@ -332,7 +332,7 @@ def _cholesky_solve(s: np.ndarray, index: np.ndarray, m: int, rhs: np.ndarray, c
             x[c] -= chol[i, c] * value
 
 
-@fast_kernel
+@kernel
 def _balance(
     ptr: np.ndarray,
     sat: np.ndarray,
@@ -390,7 +390,7 @@ def _balance(
     return t
 
 
-@fast_kernel
+@kernel
 def _uplink_balance(
     nb_ptr: np.ndarray,
     nb_user: np.ndarray,
@@ -434,7 +434,7 @@ def _uplink_balance(
             break
 
 
-@fast_kernel
+@kernel
 def _worst(
     nb_ptr: np.ndarray, nb_user: np.ndarray, gain: np.ndarray, num: np.ndarray, target: np.ndarray, s: np.ndarray
 ) -> float:
@@ -455,7 +455,7 @@ def _worst(
     return t
 
 
-@fast_kernel
+@kernel
 def scores(
     arrays: Arrays, lam: np.ndarray, q: np.ndarray, weight: np.ndarray, support: np.ndarray, score: np.ndarray
 ) -> None:

@@ -38,7 +38,6 @@ FOLLOW_S = 1_800.0  # a pass in progress at the end of the window is followed th
 ACCELERATION_BOUND_M_S2 = 12.5
 HERMITE_SLACK_M = 30.0
 SLOPE_BOUND_M_S = 5.0
-REASSOCIATING = {"contract", "arcp", "reassoc", "nsz"}  # not nnan, ninf: failed satellites are masked first
 
 
 # ---------------------------------------------------------------------------------------------
@@ -485,7 +484,7 @@ def checked_mask(users: Users, mask_rad: float | np.ndarray | None) -> np.ndarra
     return np.array(np.broadcast_to(mask, users.mask_rad.shape))  # one type for the compiled kernels
 
 
-@njit(cache=True, nogil=True, fastmath=REASSOCIATING)
+@njit(cache=True, nogil=True)
 def _visible(
     coordinates: np.ndarray,
     axes: np.ndarray,

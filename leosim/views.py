@@ -40,8 +40,8 @@ def problem(view: View) -> tuple[couplings.Problem, np.ndarray]:
     )
 
 
-def warm_start(view: View, order: np.ndarray, previous: Clusters | None) -> allocation.Warm | None:
-    """Prices and support of the previous decision, moved to the satellites and pairs of this view."""
+def warm_start(view: View, previous: Clusters | None) -> allocation.Warm | None:
+    """Prices of the previous decision, moved to the satellites of this view."""
     if previous is None or not previous.priced_sat.size:
         return None
     prices = np.full(view.couplings.sat.size, np.nan)
@@ -51,8 +51,7 @@ def warm_start(view: View, order: np.ndarray, previous: Clusters | None) -> allo
     if not known.any() or not prices[known].sum() > 0.0:
         return None
     prices[~known] = prices[known].mean()
-    support = np.isin(_code(view.user, view.sat), _code(previous.user, previous.sat))[order]
-    return allocation.Warm(lam=prices / prices.sum(), q=previous.user_price, support=support)
+    return allocation.Warm(lam=prices / prices.sum(), q=previous.user_price)
 
 
 def decide(
@@ -132,7 +131,3 @@ def uniform(problem: couplings.Problem, support: np.ndarray) -> allocation.Alloc
 
 def _pointers(sizes: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-
-def _code(user: np.ndarray, sat: np.ndarray) -> np.ndarray:
-    return user.astype(np.int64) << 32 | sat.astype(np.int64)

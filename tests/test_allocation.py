@@ -362,16 +362,6 @@ def test_warm_start_agrees_with_cold_and_costs_fewer_iterations():
     assert warm.iterations < cold.iterations
 
 
-def test_previous_support_is_kept_while_it_is_good_enough():
-    mean, variance = box(14, n_sat=20, n_user=10, side=8)
-    before = allocation.allocate_dense(mean, variance, 8)
-    turn = np.exp(1j * np.random.default_rng(4).normal(0, 0.02, (1, 10, 20)))
-    problem = couplings.problem_from_dense(mean * turn, variance)
-    kept = allocation.allocate(problem, 8, before.warm, keep_within=0.05)
-    check_rules(problem, kept, 8)
-    assert np.all(before.support[kept.support])
-
-
 def test_same_input_same_bits():
     mean, variance = box(15, n_sat=12, n_user=9, side=8)
     first = allocation.allocate_dense(mean, variance, 4)

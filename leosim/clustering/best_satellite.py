@@ -89,7 +89,7 @@ def cluster(view: View, previous: Clusters | None, params: Params) -> tuple[Clus
     if params.power == "uniform":
         found = views.uniform(problem, support)
     else:
-        found = allocation.max_min(problem, support, warm=views.warm_start(view, order, previous))
+        found = allocation.max_min(problem, support, warm=views.warm_start(view, previous))
     reason = np.full(view.user_count, NO_SATELLITE)
     reason[user[in_sight]] = NO_ROOM
     reason[user[support]] = SERVED

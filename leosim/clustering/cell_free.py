@@ -29,9 +29,9 @@ def cluster(view: View, previous: Clusters | None, params: Params) -> tuple[Clus
     """Serving sets and powers that maximise the least rate, at most k_max users a satellite.
 
     Problem P1, Kim et al. 2024, by the duality fixed point and support search of `allocation.allocate`,
-    started from the prices and support of the previous decision. Users without a candidate, or without
+    started from the prices of the previous decision. Users without a candidate, or without
     room under k_max, are declared and leave the max-min. Nothing is raised: failure is a solver status.
     """
     problem, order = views.problem(view)
-    found = allocation.allocate(problem, params.k_max, warm=views.warm_start(view, order, previous))
+    found = allocation.allocate(problem, params.k_max, warm=views.warm_start(view, previous))
     return views.decide(view, order, found)
