@@ -8,28 +8,9 @@ import time
 import cvxpy as cp
 import numpy as np
 import pytest
+from paper_box import box
 
 from leosim import allocation, couplings
-
-
-def box(seed, n_sat=20, n_user=10, side=8, noise_dbm=-140.0):
-    """sMRT couplings in the paper's 700 km box (nadir-pointing half-wavelength array, 5 GHz, 10 W)."""
-    rng = np.random.default_rng(seed)
-    sat = np.column_stack([rng.uniform(0, 700e3, (n_sat, 2)), np.full(n_sat, 550e3)])
-    user = np.column_stack([rng.uniform(0, 700e3, (n_user, 2)), np.zeros(n_user)])
-    line = user[None] - sat[:, None]
-    distance = np.linalg.norm(line, axis=2)
-    cosine = line[..., :2] / distance[..., None]
-    n = np.arange(side)
-    phase = n[:, None] * cosine[..., 0, None, None] + n[None, :] * cosine[..., 1, None, None]
-    a = np.exp(1j * np.pi * phase).reshape(n_sat, n_user, -1)
-    beta = (299_792_458.0 / (4 * np.pi * 5e9 * distance)) ** 2
-    kappa = 10 ** (rng.uniform(15, 20, (n_sat, n_user)) / 10)
-    phi = rng.uniform(0, 2 * np.pi, (n_sat, n_user))
-    v = 10.0 * beta / (kappa + 1) / (1e-3 * 10 ** (noise_dbm / 10))
-    inner = np.einsum("lkn,ljn->kjl", a.conj(), a) / side
-    turn = np.exp(1j * (phi.T[None, :, :] - phi.T[:, None, :]))
-    return np.sqrt(kappa * v).T[:, None, :] * turn * inner, v.T[:, None, :] * np.abs(inner) ** 2
 
 
 def paper_algorithm_1(mean, variance, k_max, epsilon=1e-10, outer=10, inner=30):

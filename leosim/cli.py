@@ -35,6 +35,9 @@ FAULTS: dict[type[ValueError], int] = {
     simulation.NothingVisibleError: NOTHING_VISIBLE,
 }
 
+# The base of usage errors: of click, or of the copy of it that newer versions of typer bring along.
+USAGE_FAULT: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
 app = typer.Typer(
     help="Fly a LEO constellation from its elements and simulate the users under it.",
     no_args_is_help=True,
@@ -71,9 +74,7 @@ def main() -> None:
         for line in str(fault).splitlines():
             err.print(f"leosim: {line}", markup=False, soft_wrap=True)
         sys.exit(next(code for kind, code in FAULTS.items() if isinstance(fault, kind)))
-    except Exception as fault:
-        if not hasattr(fault, "format_message"):  # a usage error of the command line, else a bug
-            raise
+    except USAGE_FAULT as fault:
         err.print(f"leosim: {fault.format_message()} (leosim --help)", markup=False, soft_wrap=True)
         sys.exit(USAGE)
     if code == STOPPED:  # Ctrl-C; some versions of typer return the code, others raise

@@ -356,7 +356,7 @@ def _sinr(arrays: Arrays, p: np.ndarray, coherent: bool) -> np.ndarray:
 
 @kernel
 def gains(arrays: Arrays, u: np.ndarray, coherent: bool, gain: np.ndarray, num: np.ndarray) -> None:
-    # gain[e]: u_j^T M_kj u_j of stream j onto receiver nb_user[e]; num: useful power of each stream
+    """Fill gain[e] = u_j^T M_kj u_j of stream j onto receiver nb_user[e], and num, each stream's useful power."""
     ptr, _, b, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f = arrays
     for k in range(len(ptr) - 1):
         a0 = ptr[k]

@@ -459,9 +459,12 @@ def _worst(
 def scores(
     arrays: Arrays, lam: np.ndarray, q: np.ndarray, weight: np.ndarray, support: np.ndarray, score: np.ndarray
 ) -> None:
-    # First-order effect on log t at fixed prices: for pairs of the support, what r_k loses without
-    # them, u^2 / (S^-1)_ll / r; for the others what it gains with them, slack^2 / Schur complement / r.
-    # Unused pairs of the support get minus what they are short of being used.
+    """Fill score : [pair], the first-order effect of each pair on log t at fixed prices.
+
+    For pairs of the support, what r_k loses without them, u^2 / (S^-1)_ll / r; for the others what it
+    gains with them, slack^2 / Schur complement / r. Unused pairs of the support get minus what they are
+    short of being used.
+    """
     ptr, _, b, _, _, _, _, row_ptr, _, _, _ = arrays
     n_max = 0
     rows_max = 0

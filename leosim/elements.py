@@ -490,6 +490,7 @@ def check_report(constellation: Constellation, at: datetime | None = None, shell
 
 
 def ns_since_1970(instant: datetime) -> int:
+    """A zoned instant as nanoseconds since 1970-01-01 UTC."""
     return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 

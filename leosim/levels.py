@@ -120,6 +120,8 @@ def _sensitivity(problem: Problem, p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Level:
+    """What one level found: amplitudes p [pair], bounds of the common SINR, prices, effort, fallback used."""
+
     p: np.ndarray
     lower: float
     upper: float
@@ -130,6 +132,7 @@ class Level:
 
     @property
     def gap_bit(self) -> float:
+        """Gap of the certificate (bit/s/Hz)."""
         return rate_difference(self.upper, self.lower)
 
 

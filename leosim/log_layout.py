@@ -68,6 +68,7 @@ class Table:
 
 
 def record_name(record_type: type[Record]) -> str:
+    """Module and name of a record type, as a log keeps them."""
     return f"{record_type.__module__}.{record_type.__qualname__}"
 
 
@@ -179,6 +180,7 @@ def encoded(values: np.ndarray, where: str = "", width: int = 0) -> np.ndarray:
 
 
 def decoded(data: np.ndarray) -> np.ndarray:
+    """Fixed-length UTF-8 bytes of the file as text."""
     return np.asarray(np.char.decode(data.astype(f"S{data.dtype.itemsize}"), "utf-8"))
 
 

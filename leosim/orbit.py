@@ -474,6 +474,7 @@ def geometry(satellites: Satellites, users: Users, mask_rad: float | np.ndarray 
 
 
 def checked_mask(users: Users, mask_rad: float | np.ndarray | None) -> np.ndarray:
+    """Masks [user] (rad): those given, one for all, or the users' own. Raises ValueError outside [0, pi/2)."""
     mask = np.asarray(users.mask_rad if mask_rad is None else mask_rad, dtype=float)
     if mask.shape not in ((), users.mask_rad.shape):
         raise ValueError(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from paper_box import box
 
 from leosim import allocation, conic, couplings, records
 
@@ -15,34 +16,12 @@ one_gap_bit = 5e-4
 last_bits = 1e-9
 
 
-def box(seed: int, n_sat: int = 8, n_user: int = 5, side: int = 4, noise_dbm: float = -140.0, poor_db: float = 0.0):
-    """sMRT couplings in the paper's 700 km box: mean E [user, stream, sat], variance V, noise 1."""
-    rng = np.random.default_rng(seed)
-    sat = np.column_stack([rng.uniform(0, 700e3, (n_sat, 2)), np.full(n_sat, 550e3)])
-    user = np.column_stack([rng.uniform(0, 700e3, (n_user, 2)), np.zeros(n_user)])
-    line = user[None] - sat[:, None]
-    distance = np.linalg.norm(line, axis=2)
-    cosine = line[..., :2] / distance[..., None]
-    n = np.arange(side)
-    phase = n[:, None] * cosine[..., 0, None, None] + n[None, :] * cosine[..., 1, None, None]
-    a = np.exp(1j * np.pi * phase).reshape(n_sat, n_user, -1)
-    beta = (299_792_458.0 / (4 * np.pi * 5e9 * distance)) ** 2
-    beta[:, 0] *= 10 ** (-poor_db / 10)
-    kappa = 10 ** (rng.uniform(15, 20, (n_sat, n_user)) / 10)
-    phi = rng.uniform(0, 2 * np.pi, (n_sat, n_user))
-    v = 10.0 * beta / (kappa + 1) / (1e-3 * 10 ** (noise_dbm / 10))
-    inner = np.einsum("lkn,ljn->kjl", a.conj(), a) / side
-    turn = np.exp(1j * (phi.T[None, :, :] - phi.T[:, None, :]))
-    mean = np.sqrt(kappa * v).T[:, None, :] * turn * inner
-    return mean, v.T[:, None, :] * np.abs(inner) ** 2
-
-
 def rate(sinr):
     return np.log2(1 + sinr)
 
 
 def plain_sinr(mean, variance, p, coherence="ideal"):
-    """The SINR of the maths sheet, term by term: p [sat, user]."""
+    """The SINR of Eq. (22), Kim et al. 2024, term by term: p [sat, user]."""
     n_user, _, n_sat = mean.shape
     out = np.empty(n_user)
     for k in range(n_user):

@@ -649,11 +649,11 @@ def max_min_powers(mean: np.ndarray, variance: np.ndarray, low_bit: float, high_
 
 
 def test_hardening_and_ergodic_in_the_papers_box() -> None:
-    """The sheet's example at (L, K, N) = (20, 4, 64): 9.9 against 12.7 bit/s/Hz.
+    """An example at (L, K, N) = (20, 4, 64) once gave 9.9 against 12.7 bit/s/Hz.
 
     Satellites uniform in the 700 km box at 550 km, users within 200 km, -140 dBm, 10 W, 3 dB, K 15 to 20 dB,
     sMRT, ideal phases, max-min powers. Over 40 drops of our own: 9.1 (deviation from drop to drop 0.36) against
-    11.0 (0.87) in the mean over users; the sheet's pair is that of a good drop, as this one is.
+    11.0 (0.87) in the mean over users; that pair is of a good drop, as this one is.
     """
     r = radio(noise_w=dbm_to_w(-140.0), k_factor_db=(15.0, 20.0), seed=1)
     stats = scene(20, 4, r, seed=1)
