@@ -126,7 +126,9 @@ class ElementsTable(Table):
     propagation: Literal["knots", "exact"] = Field(
         "knots", description="knots: cubic Hermite between knots (within 1 m); exact: SGP4 at each epoch"
     )
-    knot_s: Positive = Field(30.0, description="distance of the knots (s)", le=60)
+    knot_s: Annotated[float, BeforeValidator(_number), Field(ge=1, le=60)] = Field(
+        30.0, description="distance of the knots (s)"
+    )
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -101,9 +101,7 @@ def prepare(scenario: Scenario) -> Prepared:
     if scenario.time.start_utc is None:
         start_utc_ns = constellation.median_epoch_ns // NS_PER_S * NS_PER_S
     else:
-        start_utc_ns = round(scenario.time.start_utc.timestamp()) * NS_PER_S + (
-            scenario.time.start_utc.microsecond * 1000
-        )
+        start_utc_ns = elements.ns_since_1970(scenario.time.start_utc)
     users = place_users(scenario)
     end_utc_ns = start_utc_ns + scenario.time.epochs * scenario.time.step_ns
     try:
@@ -203,7 +201,7 @@ def run(
         scenario = load_scenario(scenario)
     if seed is not None:
         scenario = scenario.with_(seed=seed)
-    ready = prepared or prepare(scenario)
+    ready = _prepared(scenario, prepared)
     path = Path(output) if output is not None else ready.default_output
     attributes = _attributes(ready)
     unfinished: Log | None = None
@@ -211,7 +209,6 @@ def run(
         unfinished = _existing(path, ready, resume)
         if unfinished is not None and unfinished.complete:
             return unfinished
-    path.parent.mkdir(parents=True, exist_ok=True)
     with threadpool_limits(1):
         if unfinished is not None:
             with unfinished:
@@ -219,11 +216,19 @@ def run(
         else:
             statics = (_catalogue(ready), ready.users, ready.quarantine)
             try:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 writer = create_writer(path, ready.start_utc_ns, LOGGED, statics, attributes)
             except OSError as error:
                 raise LogError(f"{path}: cannot be written ({error.strerror or error})") from None
             _fly(ready, writer, NoPast(), workers, progress)
     return open_log(path)
+
+
+def _prepared(scenario: Scenario, prepared: Prepared | None) -> Prepared:
+    """What was prepared from a scenario, or else prepared now."""
+    if prepared is not None and prepared.scenario != scenario:
+        raise ScenarioError("prepared: expected what was prepared from this scenario, got another's")
+    return prepared or prepare(scenario)
 
 
 def _existing(path: Path, ready: Prepared, resume: bool) -> Log | None:
@@ -353,9 +358,7 @@ def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared 
     """
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
-    ready = prepared or prepare(scenario)
-    if ready.scenario != scenario:
-        raise ScenarioError("prepared: expected what was prepared from this scenario, got another's")
+    ready = _prepared(scenario, prepared)
     s, t_ns = ready.settings, s_to_ns(t_s)
     if not 0 <= t_ns < s.end_ns:
         raise ScenarioError(f"t_s: expected a time from 0 to below {s.end_ns / NS_PER_S:g} s, got {t_s:g}")

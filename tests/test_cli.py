@@ -162,6 +162,13 @@ def test_logs_that_are_none(leosim, tmp_path):
     assert "text.h5" in fault(leosim, 4, "run", "demo", *SHORT, "-o", "text.h5")
 
 
+def test_an_output_that_cannot_be_written(leosim, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot be written" in fault(leosim, 4, "run", "demo", *SHORT, "-o", "file/run.h5")
+    (tmp_path / "folder.h5").mkdir()
+    assert "folder.h5" in fault(leosim, 4, "run", "demo", *SHORT, "-o", "folder.h5", "--force")
+
+
 def test_an_output_of_other_inputs_is_kept(leosim, tmp_path):
     assert leosim("run", "demo", *SHORT, "-o", "run.h5")[0] == 0
     assert "other inputs" in fault(leosim, 4, "run", "demo", *SHORT, "--seed", "7", "-o", "run.h5")

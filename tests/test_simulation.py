@@ -240,6 +240,11 @@ def test_every_coherence_model_runs_and_the_node_believes_what_it_gets(short, cr
     assert float(instant.solver.min_rate) > 0.5
 
 
+def test_a_start_between_seconds_is_kept_to_the_microsecond(short):
+    ready = simulation.prepare(short(2, 2, time={"start": "2026-08-22T02:00:00.600001Z"}))
+    assert ready.start_utc_ns == 1_787_364_000_600_001_000
+
+
 def test_records_of_one_instant(short):
     instant = simulation.epoch(short(), t_s=5.0)
     assert instant.geometry.t_ns == instant.clusters.t_ns == 5_000_000_000
