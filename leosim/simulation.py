@@ -111,6 +111,8 @@ def prepare(scenario: Scenario) -> Prepared:
     except ValueError as error:
         raise ScenarioError(f"[time] start: {error}") from None
     prepass = windows.prepass(ephemeris, users, max_age_days=table.max_age_days)
+    quarantine = _quarantine(constellation, prepass)
+    refused = f"; {quarantine.sat.size} in quarantine, the first: {quarantine.reason[0]}" if quarantine.sat.size else ""
     if (prepass.fail_ns == 0).all():
         raise elements.ElementsError(
             f"all {len(constellation)} satellites are out from the start, the first because of "
@@ -120,7 +122,7 @@ def prepare(scenario: Scenario) -> Prepared:
         raise NothingVisibleError(
             f"no satellite is ever in view: {len(constellation)} satellites, {users.name.size} users, "
             f"{scenario.time.duration_s:g} s, mask {scenario.users.mask_deg:g} degrees; lower mask_deg, "
-            "lengthen duration_s, or choose a constellation that covers the users"
+            f"lengthen duration_s, or choose a constellation that covers the users{refused}"
         )
     world = World(
         ephemeris=ephemeris.with_failures(prepass.fail_ns),
@@ -136,7 +138,7 @@ def prepare(scenario: Scenario) -> Prepared:
         world=world,
         settings=settings(scenario),
         start_utc_ns=start_utc_ns,
-        quarantine=_quarantine(constellation, prepass),
+        quarantine=quarantine,
         inputs_sha256=_inputs_sha256(scenario, constellation, users),
     )
 
