@@ -357,7 +357,7 @@ def _level_noncoherent(problem: Problem, target: np.ndarray, p: np.ndarray, lowe
         t = max(float(ratio[free].min()), lower if feasible else 0.0)
         if feasible and ratio[free].min() > lower:
             lower, best = float(ratio[free].min()), np.sqrt(x)
-        if rate_difference(upper, lower) <= tol_bit or iterations >= 25:
+        if rate_difference(upper, lower) <= tol_bit or iterations >= 25 or t <= 0.0:
             break
         wanted = np.where(free, t, target)
         size = wanted * noise  # rows scaled to be of order one
