@@ -24,7 +24,7 @@ import leosim
 from leosim import channel, elements, omm, scenario, simulation, tle, walkers
 from leosim.log import Log, LogError, open_log
 from leosim.report import figures
-from leosim.report.summary import summary
+from leosim.report.summary import per_user, summary
 from leosim.units import rad_to_deg
 
 OK, USAGE, ELEMENTS, LOG, NOTHING_VISIBLE, STOPPED = 0, 2, 3, 4, 5, 130
@@ -232,6 +232,7 @@ def _budget(ready: simulation.Prepared) -> list[dict[str, Any]]:
 @app.command()
 def info(
     path: LogArgument,
+    users: Annotated[bool, typer.Option("--users", help="rates and handovers of each user")] = False,
     timing: Annotated[bool, typer.Option("--timing", help="wall time of each stage")] = False,
     cite: Annotated[bool, typer.Option("--cite", help="how to cite leosim and the design the run used")] = False,
     as_json: JsonOption = False,
@@ -250,7 +251,11 @@ def info(
                 "attributes": {k: v for k, v in log.attributes.items() if not k.endswith("_source")},
                 "quarantine": [] if refused is None else refused.astype(str).to_dict("records"),
             }
-            out.print(json.dumps({**data, "timing_ms": stages} if timing else data), markup=False)
+            if timing:
+                data["timing_ms"] = stages
+            if users:
+                data["users_table"] = json.loads(per_user(log).to_json(orient="index"))
+            out.print(json.dumps(data), markup=False)
             return
         out.print(str(found), markup=False)
         if not log.complete:
@@ -270,11 +275,33 @@ def info(
             if len(refused) > 20:
                 out.print(f"  and {len(refused) - 20} more (--json lists all)")
         out.print(f"leosim {log.attributes['leosim_version']}, digest {log.digest()[:16]}")
+        if users:
+            out.print(_users_table(log))
         if timing:
             for stage, ms in stages.items():
                 out.print(f"{stage}: {ms:.2f} ms an epoch")
         if cite:
             out.print(CITATION, markup=False)
+
+
+USER_COLUMNS = {
+    "hardening_least_bit_s_hz": "least rate (bit/s/Hz)",
+    "hardening_median_bit_s_hz": "median rate",
+    "soft_per_minute": "soft a min",
+    "hard_per_minute": "hard a min",
+    "joins_per_minute": "joins a min",
+    "leaves_per_minute": "leaves a min",
+    "ping_pongs": "ping-pongs",
+    "stay_s": "mean stay (s)",
+    "outage_s": "outage (s)",
+}
+
+
+def _users_table(log: Log) -> Table:
+    table = Table("user", *USER_COLUMNS.values(), box=None)
+    for name, row in per_user(log)[list(USER_COLUMNS)].iterrows():
+        table.add_row(str(name), *("" if value != value else f"{value:.3g}" for value in row))
+    return table
 
 
 CITATION = """leosim: an orbit-driven system simulator of LEO mega-constellations (see CITATION.cff).

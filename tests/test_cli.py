@@ -56,8 +56,9 @@ def test_run_info_plot_and_again(leosim, tmp_path):
     assert code == 0
     assert "already there" in err
     assert "hardening rate" in out
-    code, out, _ = leosim("info", log, "--timing", "--cite")
+    code, out, _ = leosim("info", log, "--timing", "--cite", "--users")
     assert code == 0
+    assert "user-03" in out
     assert "walker-53-1584" in out
     assert "ms an epoch" in out
     code, out, _ = leosim("info", log, "--json")
