@@ -276,7 +276,7 @@ def info(
                 out.print(f"  and {len(refused) - 20} more (--json lists all)")
         out.print(f"leosim {log.attributes['leosim_version']}, digest {log.digest()[:16]}")
         if users:
-            out.print(_users_table(log))
+            out.print(_users_table(log), markup=False)
         if timing:
             for stage, ms in stages.items():
                 out.print(f"{stage}: {ms:.2f} ms an epoch")
@@ -297,11 +297,9 @@ USER_COLUMNS = {
 }
 
 
-def _users_table(log: Log) -> Table:
-    table = Table("user", *USER_COLUMNS.values(), box=None)
-    for name, row in per_user(log)[list(USER_COLUMNS)].iterrows():
-        table.add_row(str(name), *("" if value != value else f"{value:.3g}" for value in row))
-    return table
+def _users_table(log: Log) -> str:
+    table = per_user(log)[list(USER_COLUMNS)].rename(columns=USER_COLUMNS)
+    return table.to_string(float_format="{:.3g}".format, na_rep="-")
 
 
 CITATION = """leosim: an orbit-driven system simulator of LEO mega-constellations (see CITATION.cff).
