@@ -1,10 +1,17 @@
 """Fixtures shared by the tests: the shipped scenario made short, and the folder of real catalogues."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from leosim.scenario import load_scenario
+
+# Hypothesis draws new examples at each run here, and the same ones on the machine that guards main.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 CATALOGUE = Path(__file__).parents[2] / "shared" / "tle"
 
