@@ -49,11 +49,16 @@ def ticks(env: simpy.Environment, period_ns: int, stage: Stage, end_ns: int) -> 
 
 
 class Backhaul:
-    """A link with a delay: messages arrive in order of arrival time, at the delivery stage or a later one."""
+    """A link with a delay: messages arrive in order of arrival time, at the delivery stage or a later one.
 
-    def __init__(self, env: simpy.Environment, stage: Stage) -> None:
+    `latest` is the last message that arrived. With `queued`, `arrivals` also holds each one until somebody
+    takes it; without, older messages are gone, and a long run does not keep them.
+    """
+
+    def __init__(self, env: simpy.Environment, stage: Stage, queued: bool) -> None:
         self.env = env
         self.stage = stage
+        self.queued = queued
         self.latest: Any = None
         self.arrivals = simpy.Store(env)
 
@@ -64,7 +69,8 @@ class Backhaul:
     def _carry(self, message: Any, arrival_ns: int) -> Generator[simpy.Event, Any, None]:
         yield until(self.env, arrival_ns, self.stage)
         self.latest = message
-        yield self.arrivals.put(message)
+        if self.queued:
+            yield self.arrivals.put(message)
 
 
 class Past(Protocol):

@@ -80,8 +80,8 @@ class Run:
     wall: dict[str, float] = field(default_factory=lambda: {"csi": 0.0, "decide": 0.0, "score": 0.0, "log": 0.0})
 
     def __post_init__(self) -> None:
-        self.csi_link = Backhaul(self.env, Stage.DELIVERY)
-        self.decision_link = Backhaul(self.env, Stage.HANDOVER)
+        self.csi_link = Backhaul(self.env, Stage.DELIVERY, queued=False)
+        self.decision_link = Backhaul(self.env, Stage.HANDOVER, queued=True)
         self.slots: dict[int, simpy.Resource] = {}
 
     @property

@@ -34,7 +34,7 @@ def problem(view: View) -> tuple[couplings.Problem, np.ndarray]:
             c.mean_re + 1j * c.mean_im,
             c.variance,
             view.useful,
-            "ideal" if view.cross_terms == "ideal" else view.cross_terms,
+            view.cross_terms,
         ),
         order,
     )

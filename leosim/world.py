@@ -31,9 +31,7 @@ class World:
         sats : [sat] catalogue numbers, ascending
         """
         flying = self.ephemeris.near(self.users, t_ns)
-        rows = np.searchsorted(flying.sat, sats)
-        rows = rows[rows < flying.sat.size]
-        rows = rows[np.isin(flying.sat[rows], sats)]
+        rows = np.flatnonzero(np.isin(flying.sat, sats))
         chosen = flying.replace(sat=flying.sat[rows], pos_ecef=flying.pos_ecef[rows], vel_ecef=flying.vel_ecef[rows])
         geometry = orbit.geometry(chosen, self.users, 0.0)
         passes, _ = self.windows.lookup(geometry.user, geometry.sat, t_ns)

@@ -3,10 +3,15 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
+from sky import STARLINK, START
 
+from leosim import users
+from leosim.elements import read_elements
 from leosim.scenario import load_scenario
+from leosim.walkers import walker
 
 # Hypothesis draws new examples at each run here, and the same ones on the machine that guards main.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -25,6 +30,24 @@ def short():
         return scenario.with_(**tables) if tables else scenario
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shell():
+    """A Walker shell of 1,584 satellites at 550 km."""
+    return walker("53:1584/72/39", 550.0, START)
+
+
+@pytest.fixture(scope="session")
+def starlink():
+    """Every Starlink of the real snapshot."""
+    return read_elements([STARLINK])
+
+
+@pytest.fixture(scope="session")
+def munich():
+    """Ten users within 200 km of Munich."""
+    return users.circle(48.14, 11.58, 200.0, 10, np.random.default_rng(1))
 
 
 @pytest.fixture(scope="session")

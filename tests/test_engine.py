@@ -45,7 +45,7 @@ def test_work_that_overruns_leaves_ticks_out_and_never_drifts():
 
 def test_a_link_delivers_in_order_of_arrival():
     env, seen = simpy.Environment(0), []
-    link = Backhaul(env, Stage.DELIVERY)
+    link = Backhaul(env, Stage.DELIVERY, queued=True)
 
     def receiver():
         while True:
@@ -61,6 +61,18 @@ def test_a_link_delivers_in_order_of_arrival():
     env.process(sender())
     env.run(2000)
     assert seen == [(300, "quick", "quick"), (500, "slow", "slow")]
+
+
+def test_a_link_without_a_queue_keeps_the_latest_message_only():
+    env = simpy.Environment(0)
+    link = Backhaul(env, Stage.DELIVERY, queued=False)
+    for k in range(100):
+        link.send(k, k * 10, 5)
+    env.run(503)
+    assert link.latest == 49
+    env.run()
+    assert link.latest == 99
+    assert link.arrivals.items == []
 
 
 def test_take_computes_where_the_past_ends():

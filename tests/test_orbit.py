@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from element_sets import CATALOGUE, with_checksum
-from sky import STARLINK, START, START_NS, at_time, catalogue, matched_timescale, site
+from sky import START, START_NS, at_time, catalogue, matched_timescale, site
 from skyfield.api import EarthSatellite, wgs84
 
 from leosim import frames, orbit, users
@@ -27,21 +27,6 @@ one_millimetre = 1e-3
 printed_digit_m = 2e-4  # python-sgp4's own test against tcppver.out allows 2e-7 km
 nano_degree = 1e-9
 centihertz = 0.01
-
-
-@pytest.fixture(scope="module")
-def shell() -> Constellation:
-    return walker("53:1584/72/39", 550.0, START)
-
-
-@pytest.fixture(scope="module")
-def starlink() -> Constellation:
-    return read_elements([STARLINK])
-
-
-@pytest.fixture(scope="module")
-def munich() -> Users:
-    return users.circle(48.14, 11.58, 200.0, 10, np.random.default_rng(1))
 
 
 # ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from sky import STARLINK, START, START_NS, at_time, catalogue, matched_timescale
 from skyfield.api import EarthSatellite, wgs84
 
 from leosim import frames, orbit, users
-from leosim.elements import Constellation, read_elements
+from leosim.elements import Constellation
 from leosim.records import Users
 from leosim.units import NS_PER_S
 from leosim.walkers import walker
@@ -18,21 +18,6 @@ from leosim.windows import access_windows, prepass
 
 tenth_of_a_second = 0.1
 half_a_second = 0.5
-
-
-@pytest.fixture(scope="module")
-def shell() -> Constellation:
-    return walker("53:1584/72/39", 550.0, START)
-
-
-@pytest.fixture(scope="module")
-def starlink() -> Constellation:
-    return read_elements([STARLINK])
-
-
-@pytest.fixture(scope="module")
-def munich() -> Users:
-    return users.circle(48.14, 11.58, 200.0, 10, np.random.default_rng(1))
 
 
 # ---------------------------------------------------------------------------------------------
