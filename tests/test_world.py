@@ -66,12 +66,14 @@ def test_statistics_are_those_of_the_satellites_asked_for(ready):
 def test_a_satellite_that_is_gone_leaves_no_second_copy_of_the_next_one(ready):
     world = ready.world
     flying = world.ephemeris.near(world.users, 10 * S).sat
-    visible = np.unique(world.visible(10 * S).sat)
-    there = next(sat for sat in visible if sat - 1 not in flying)
-    alone = world.statistics(10 * S, np.array([there]))
-    beside = world.statistics(10 * S, np.array([there - 1, there]))
-    np.testing.assert_array_equal(beside.sat, alone.sat)
-    np.testing.assert_array_equal(beside.user, alone.user)
+    compared = 0
+    for there in flying[1:][np.diff(flying) > 1]:
+        alone = world.statistics(10 * S, np.array([there]))
+        beside = world.statistics(10 * S, np.array([there - 1, there]))
+        np.testing.assert_array_equal(beside.sat, alone.sat)
+        np.testing.assert_array_equal(beside.user, alone.user)
+        compared += alone.user.size
+    assert compared > 0
 
 
 def test_line_of_sight_lasts_as_long_as_the_pass_allows(ready):
