@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from leosim.records import ACCESS, DROP, HARD, SOFT, Handovers
+from leosim.records import ACCESS, DROP, HANDOVER_KIND, HARD, SOFT, Handovers
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,6 @@ def metrics(
     empty). Changes before `start_ns` do not count: the first decision is where a run begins.
     """
     count = {name: np.zeros(users, dtype=int) for name in ("joins", "leaves", "access", "soft", "hard", "drop")}
-    names = {ACCESS: "access", SOFT: "soft", HARD: "hard", DROP: "drop"}
     overlap, pairs = np.zeros(users), 0
     for t, before, after in zip(effective_ns[1:].tolist(), sets, sets[1:], strict=False):
         if t >= end_ns:
@@ -121,7 +120,7 @@ def metrics(
         for change in changes(before, after):
             count["joins"][change.user] += len(change.joins)
             count["leaves"][change.user] += len(change.leaves)
-            count[names[change.kind]][change.user] += 1
+            count[HANDOVER_KIND[change.kind]][change.user] += 1
     table = stays(effective_ns, sets, end_ns)
     whole = table[table.begun & table.ended]
     table = table.assign(

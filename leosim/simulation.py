@@ -395,6 +395,7 @@ def forecast(ready: Prepared) -> dict[str, Any]:
         "least_satellites_in_view": int(p.in_view_min.min()),
         "median_satellites_in_view": float(np.median(p.in_view_median)),
         "most_satellites_in_view": int(p.in_view_max.max()),
+        "pairs_in_view_an_epoch": round(p.pairs_per_epoch, 1),
         "user_epochs_without_satellite": round(p.unserved_share, 4),
         "epochs": s.epochs,
         "predicted_seconds": round(one_s * s.epochs, 1),

@@ -24,7 +24,7 @@ from leosim.orbit import (
     reach_m,
     zenith_cap,
 )
-from leosim.records import Geometry, Quarantine, Record, Users, array
+from leosim.records import Quarantine, Record, Users, array
 from leosim.units import NS_PER_S, WGS72_SEMI_MAJOR_M, ns_to_s, s_to_ns
 
 if TYPE_CHECKING:
@@ -497,7 +497,6 @@ class Prepass:
     in_view_min, in_view_median, in_view_max : [user], satellites above the mask over the knots
     unserved : [user], share of the knots without any satellite above the mask
     pairs_per_epoch : mean number of (user, satellite) pairs above the mask
-    pair_bytes : size of the logged Geometry of the whole run at the given step, uncompressed
     """
 
     fail_ns: np.ndarray
@@ -513,7 +512,6 @@ class Prepass:
     in_view_max: np.ndarray
     unserved: np.ndarray
     pairs_per_epoch: float
-    pair_bytes: int
 
     @property
     def unserved_share(self) -> float:
@@ -526,10 +524,9 @@ def prepass(
     users: Users,
     mask_rad: float | np.ndarray | None = None,
     max_age_days: float = 30.0,
-    step_s: float = 1.0,
     margin_m: float = SHELL_MARGIN_M,
 ) -> Prepass:
-    """Walk over the window at its knots: failures, ages, access windows, satellites in view, sizes.
+    """Walk over the window at its knots: failures, ages, access windows, satellites in view.
 
     A satellite is out from the last good knot before the first one where SGP4 reports an error, gives
     something not finite, or a radius outside [perigee - margin, apogee + margin] of its elements or less
@@ -539,7 +536,6 @@ def prepass(
 
     Parameters
         mask_rad : lowest elevation, one for all or [user]; `users.mask_rad` by default
-        step_s : period of the geometry, for `pair_bytes`
         margin_m : at least 2 % of the semi-major axis is used
 
     Raises ValueError for a mask outside [0, pi/2) or of the wrong length.
@@ -566,8 +562,6 @@ def prepass(
         from_ns=scan.fail_ns[out],
     )
     pairs_per_epoch = float(scan.in_view.sum(axis=0).mean())
-    epochs = ephemeris.duration_ns // s_to_ns(step_s) + 1
-    pair_size = sum(np.dtype(spec.dtype).itemsize for spec in Geometry.array_fields().values() if spec.logged)
     return Prepass(
         fail_ns=scan.fail_ns,
         reason=np.array(scan.reason, dtype=np.str_),
@@ -582,5 +576,4 @@ def prepass(
         in_view_max=scan.in_view.max(axis=1),
         unserved=(scan.in_view == 0).mean(axis=1),
         pairs_per_epoch=pairs_per_epoch,
-        pair_bytes=round(pairs_per_epoch * epochs * pair_size),
     )
