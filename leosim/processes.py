@@ -202,7 +202,18 @@ def acquire(run: Run, pending: dict[tuple[int, int], Any], interrupted: dict[int
     except simpy.Interrupt:
         return
     pending.pop((user, sat))
-    switch(run, run.timeline.states[-1].decision, pending, interrupted, nominal(run.env, Stage.HANDOVER))
+    now = nominal(run.env, Stage.HANDOVER)
+    if interrupted.get(user, now) <= now:
+        activate(run, user, sat, now)
+
+
+def activate(run: Run, user: int, sat: int, now: int) -> None:
+    """One pair of the decision in force starts to serve; the others stay as they are."""
+    last = run.timeline.states[-1]
+    of_sat = slice(*np.searchsorted(last.decision.sat, (sat, sat + 1)).tolist())
+    active = last.active.copy()
+    active[of_sat] |= last.decision.user[of_sat] == user
+    run.timeline.set(now, State(last.decision, active))
 
 
 def resume(run: Run, pending: dict[tuple[int, int], Any], interrupted: dict[int, int], user: int) -> Process:
