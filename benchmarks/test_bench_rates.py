@@ -46,7 +46,7 @@ def over_the_antennas(stats: ChannelStats, beams: Beams, r: Radio) -> np.ndarray
     """a^H w with vectors of all antennas, one matrix product a satellite: [sat, user, stream]."""
     a = steering(stats.cosines, r.rows, r.columns).reshape(SATS, USERS, -1)
     w = steering(beams.cosines, r.rows, r.columns).reshape(SATS, USERS, -1)
-    block = beams.coefficient.reshape(SATS, USERS, USERS) / math.sqrt(r.antennas)
+    block = np.eye(USERS) / math.sqrt(r.antennas)
     turn = np.exp(1j * (beams.phase_rad.reshape(SATS, 1, USERS) - stats.phase_rad.reshape(SATS, USERS, 1)))
     return (a.conj() @ (w.transpose(0, 2, 1) @ block)) * turn
 

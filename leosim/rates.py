@@ -53,6 +53,8 @@ def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
     `v = beta / (kappa + 1)` and rho over the noise power: Eq. (22), Kim et al. 2024. The beams may have
     been made from other (older, believed) directions and phases than those of `stats`.
 
+    Costs receivers x (directions + terms) of each satellite.
+
     stats : pairs sorted by catalogue number, as `channel.statistics` gives them
     """
     first = np.searchsorted(stats.sat, beams.sat, side="left")
@@ -61,13 +63,16 @@ def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
     rows = np.arange(receiver_size.sum()) + np.repeat(first - block_start, receiver_size)
     mean_re, mean_im, variance, spread_re, spread_im = _couplings(
         receiver_size,
+        beams.direction_size,
         beams.stream_size,
+        beams.term_size,
         stats.cosines[rows],
         stats.phase_rad[rows],
         np.sqrt(radio.power_to_noise * stats.beta[rows] / (stats.kappa[rows] + 1.0)),
         np.sqrt(stats.kappa[rows]),
         beams.cosines,
         beams.phase_rad,
+        beams.direction,
         beams.coefficient,
         radio.rows,
         radio.columns,
@@ -92,13 +97,16 @@ def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
 @njit(cache=True, nogil=True)
 def _couplings(
     receiver_size: np.ndarray,
+    direction_size: np.ndarray,
     stream_size: np.ndarray,
+    term_size: np.ndarray,
     cosines: np.ndarray,
     phase: np.ndarray,
     spread: np.ndarray,
     root_kappa: np.ndarray,
     beam_cosines: np.ndarray,
     beam_phase: np.ndarray,
+    direction: np.ndarray,
     coefficient: np.ndarray,
     rows: int,
     columns: int,
@@ -107,35 +115,38 @@ def _couplings(
     total, widest = 0, 0
     for l in range(stream_size.size):
         total += receiver_size[l] * stream_size[l]
-        widest = max(widest, stream_size[l])
+        widest = max(widest, direction_size[l])
     mean_re, mean_im, variance = np.empty(total), np.empty(total), np.empty(total)
     spread_re, spread_im = np.empty(total), np.empty(total)
     here, there = direction_phasors(cosines, rows, columns), direction_phasors(beam_cosines, rows, columns)
     stream_cos, stream_sin = np.cos(beam_phase), np.sin(beam_phase)
-    gain = np.empty(widest)
-    out, r0, s0, c0 = 0, 0, 0, 0
+    product = np.empty(widest)  # a^H a / sqrt(N) of the receiver with each direction of the satellite
+    out, r0, d0, s0, t0 = 0, 0, 0, 0, 0
     for l in range(stream_size.size):
-        n = stream_size[l]
         for r in range(r0, r0 + receiver_size[l]):
-            gain[:n] = 0.0
-            for m in range(n):
-                product = per_root_n * phasor_product(
-                    cosines[r], here[r], beam_cosines[s0 + m], there[s0 + m], rows, columns
+            for d in range(direction_size[l]):
+                product[d] = per_root_n * phasor_product(
+                    cosines[r], here[r], beam_cosines[d0 + d], there[d0 + d], rows, columns
                 )
-                for j in range(n):
-                    gain[j] += coefficient[c0 + m * n + j] * product
             cos_r, sin_r = math.cos(phase[r]), math.sin(phase[r])
-            for j in range(n):
-                amplitude = spread[r] * gain[j]
-                a = amplitude * (stream_cos[s0 + j] * cos_r + stream_sin[s0 + j] * sin_r)
-                b = amplitude * (stream_sin[s0 + j] * cos_r - stream_cos[s0 + j] * sin_r)
+            t = t0
+            for j in range(s0, s0 + stream_size[l]):
+                gain = 0.0
+                for _ in range(term_size[j]):
+                    gain += coefficient[t] * product[direction[t]]
+                    t += 1
+                amplitude = spread[r] * gain
+                a = amplitude * (stream_cos[j] * cos_r + stream_sin[j] * sin_r)
+                b = amplitude * (stream_sin[j] * cos_r - stream_cos[j] * sin_r)
                 spread_re[out], spread_im[out] = a, b
                 mean_re[out], mean_im[out] = root_kappa[r] * a, root_kappa[r] * b
                 variance[out] = amplitude * amplitude
                 out += 1
         r0 += receiver_size[l]
-        s0 += n
-        c0 += n * n
+        d0 += direction_size[l]
+        for j in range(s0, s0 + stream_size[l]):
+            t0 += term_size[j]
+        s0 += stream_size[l]
     return mean_re, mean_im, variance, spread_re, spread_im
 
 

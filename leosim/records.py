@@ -13,7 +13,7 @@ import numpy as np
 
 # One vocabulary of axes. `pair`, `event`, `priced` and `entry` are ragged: their length differs from
 # row to row, and the log keeps them as contiguous ragged arrays (CF conventions) with a size a row.
-RAGGED_AXES = ("pair", "priced", "event", "beam", "receiver", "stream", "coupling", "coefficient")
+RAGGED_AXES = ("pair", "priced", "event", "beam", "direction", "stream", "term", "receiver", "coupling")
 FIXED_AXES = {"xyz": ("x", "y", "z"), "cosine": ("along", "cross")}
 STATIC_AXES = ("user", "sat", "entry")
 
@@ -192,20 +192,38 @@ class Csi(ChannelStats):
 
 @dataclass(frozen=True)
 class Beams(Record):
-    """Unit-norm beams of each satellite, in the span of the steering vectors of its streams.
+    """Unit-norm beams of each satellite, each a combination of a few steering vectors.
 
-    The beam of stream j is `exp(i phase_j) sum_m coefficient[m, j] a(cosines_m) / sqrt(N)`: beams are
-    never written out over the antennas, because every product a^H w is a closed form. Streams of one
-    satellite are neighbours; `coefficient` holds one square block a satellite.
+    The beam of stream j is `exp(i phase_j) sum_t coefficient_t a(cosines of direction_t) / sqrt(N)` over its
+    terms t: beams are never written out over the antennas, because every product a^H w is a closed form.
+    Directions, streams of a satellite and terms of a stream are neighbours, in the order of `sat` and of the
+    streams; streams of a satellite are in order of users. A beam that is one steering vector has one term.
     """
 
     t_ns: int
     sat: np.ndarray = array("beam", dtype="i4", doc="catalogue number")
+    direction_size: np.ndarray = array("beam", dtype="i8", doc="directions of the satellite")
     stream_size: np.ndarray = array("beam", dtype="i8", doc="streams of the satellite")
+    cosines: np.ndarray = array("direction", "cosine", doc="direction cosines of a steering vector")
     user: np.ndarray = array("stream", dtype="i4", doc="row of the user the stream is for")
-    cosines: np.ndarray = array("stream", "cosine", doc="direction of the stream's steering vector")
     phase_rad: np.ndarray = array("stream", unit="rad", doc="phase put on the stream")
-    coefficient: np.ndarray = array("coefficient", doc="weights of the steering vectors, [m, j] a satellite")
+    term_size: np.ndarray = array("stream", dtype="i8", doc="steering vectors the beam is made of")
+    direction: np.ndarray = array("term", dtype="i8", doc="steering vector, counted within the satellite")
+    coefficient: np.ndarray = array("term", doc="weight of that steering vector")
+
+    def of(self, sats: np.ndarray) -> Beams:
+        """The beams of some satellites only (catalogue numbers)."""
+        keep = np.isin(self.sat, sats)
+        by_axis = {"beam": keep, "direction": np.repeat(keep, self.direction_size)}
+        by_axis["stream"] = np.repeat(keep, self.stream_size)
+        by_axis["term"] = np.repeat(by_axis["stream"], self.term_size)
+        return self.replace(
+            **{
+                name: getattr(self, name)[by_axis[spec.axes[0]]]
+                for name, spec in self.array_fields().items()
+                if spec.axes
+            }
+        )
 
 
 @dataclass(frozen=True)

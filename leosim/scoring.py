@@ -95,7 +95,7 @@ def score(
         if not state.active.any():
             continue
         if decision.t_ns not in known:
-            beams = _of_satellites(beams_of(decision), np.unique(decision.sat))
+            beams = beams_of(decision).of(decision.sat)  # the others are silent
             raw = rates.couplings(truth(t_ns, beams.sat), beams, radio)
             gamma = rates.cross_correlation(raw, users, coherence) if coherence.cross_terms == "finite" else None
             known[decision.t_ns] = raw, rates.cohere(raw, coherence), gamma
@@ -124,19 +124,3 @@ def on_streams(c: rates.Couplings, decision: Clusters, active: np.ndarray) -> np
     amplitude = np.zeros(streams.size)
     amplitude[np.searchsorted(streams, pairs)] = decision.amplitude[active]
     return amplitude
-
-
-def _of_satellites(beams: Beams, sats: np.ndarray) -> Beams:
-    """The beams of some satellites only (those that serve: the others are silent)."""
-    keep = np.isin(beams.sat, sats)
-    size = beams.stream_size
-    streams = np.repeat(keep, size)
-    return Beams(
-        t_ns=beams.t_ns,
-        sat=beams.sat[keep],
-        stream_size=size[keep],
-        user=beams.user[streams],
-        cosines=beams.cosines[streams],
-        phase_rad=beams.phase_rad[streams],
-        coefficient=beams.coefficient[np.repeat(keep, size * size)],
-    )

@@ -96,13 +96,16 @@ def plain_loop(ready):
 
 def _only(beams, sats):
     keep = np.isin(beams.sat, sats)
-    stream = np.repeat(keep, beams.stream_size)
-    block = np.repeat(keep, beams.stream_size**2)
+    direction, stream = np.repeat(keep, beams.direction_size), np.repeat(keep, beams.stream_size)
+    term = np.repeat(stream, beams.term_size)
     return beams.replace(
         sat=beams.sat[keep],
+        direction_size=beams.direction_size[keep],
         stream_size=beams.stream_size[keep],
+        cosines=beams.cosines[direction],
         user=beams.user[stream],
-        cosines=beams.cosines[stream],
         phase_rad=beams.phase_rad[stream],
-        coefficient=beams.coefficient[block],
+        term_size=beams.term_size[stream],
+        direction=beams.direction[term],
+        coefficient=beams.coefficient[term],
     )

@@ -81,27 +81,38 @@ def serve(stats: ChannelStats, r: Radio, candidate: np.ndarray | None = None) ->
 
 
 def mixed(beams: Beams, r: Radio, seed: int = 0) -> Beams:
-    """The same beams with full blocks of random coefficients, unit norm: as zero forcing would make them."""
+    """The same beams with full blocks of random coefficients, unit norm: as zero forcing would make them.
+
+    Each satellite gets a direction more than it has streams, somebody's it does not serve.
+    """
     rng = np.random.default_rng(seed)
-    blocks, s0 = [], 0
-    for n in beams.stream_size.tolist():
-        block = np.eye(n) + 0.3 * rng.standard_normal((n, n))
-        a = steering(beams.cosines[s0 : s0 + n], r.rows, r.columns)
-        blocks.append(block / np.linalg.norm(a.T @ block / math.sqrt(r.antennas), axis=0))
-        s0 += n
-    return beams.replace(coefficient=np.concatenate([block.ravel() for block in blocks]))
+    cosines, direction, coefficient = [], [], []
+    for own in np.split(beams.cosines, np.cumsum(beams.stream_size)[:-1]):
+        n = len(own)
+        cosines.append(np.concatenate([own, rng.uniform(-0.3, 0.3, (1, 2))]))
+        block = np.eye(n + 1)[:, :n] + 0.3 * rng.standard_normal((n + 1, n))
+        a = steering(cosines[-1], r.rows, r.columns)
+        coefficient.append((block / np.linalg.norm(a.T @ block / math.sqrt(r.antennas), axis=0)).T.ravel())
+        direction.append(np.tile(np.arange(n + 1), n))
+    return beams.replace(
+        direction_size=beams.stream_size + 1,
+        cosines=np.concatenate(cosines),
+        term_size=np.repeat(beams.stream_size + 1, beams.stream_size),
+        direction=np.concatenate(direction),
+        coefficient=np.concatenate(coefficient),
+    )
 
 
 def vectors(beams: Beams, r: Radio) -> np.ndarray:
     """The beams over the antennas, by the definition in `records.Beams`: [stream, ant]."""
-    out, s0, c0 = [], 0, 0
-    for n in beams.stream_size.tolist():
-        a = steering(beams.cosines[s0 : s0 + n], r.rows, r.columns)
-        block = beams.coefficient[c0 : c0 + n * n].reshape(n, n)
-        phase = np.exp(1j * beams.phase_rad[s0 : s0 + n])
-        out.append(phase[:, None] * (block.T @ a) / math.sqrt(r.antennas))
-        s0, c0 = s0 + n, c0 + n * n
-    return np.concatenate(out)
+    a = steering(beams.cosines, r.rows, r.columns)
+    first = np.repeat(np.cumsum(beams.direction_size) - beams.direction_size, beams.stream_size)
+    out, t0 = [], 0
+    for start, phase, n in zip(first, beams.phase_rad, beams.term_size.tolist(), strict=True):
+        rows, weight = start + beams.direction[t0 : t0 + n], beams.coefficient[t0 : t0 + n]
+        out.append(np.exp(1j * phase) * (weight @ a[rows]) / math.sqrt(r.antennas))
+        t0 += n
+    return np.array(out)
 
 
 def explicit_gains(gains: np.ndarray, stats: ChannelStats, beams: Beams, r: Radio, users: int) -> np.ndarray:

@@ -22,12 +22,16 @@ def beams(csi: Csi, params: Params, radio: Radio) -> Beams:
     """
     serves = csi.candidate.astype(bool)
     sat, size = np.unique(csi.sat[serves], return_counts=True)
+    count = csi.user[serves].size
     return Beams(
         t_ns=csi.t_ns,
         sat=sat,
+        direction_size=size,
         stream_size=size,
-        user=csi.user[serves],
         cosines=csi.cosines[serves],
+        user=csi.user[serves],
         phase_rad=csi.phase_rad[serves],
-        coefficient=np.concatenate([np.eye(n).ravel() for n in size]) if size.size else np.empty(0),
+        term_size=np.ones(count),
+        direction=np.arange(count) - np.repeat(np.cumsum(size) - size, size),
+        coefficient=np.ones(count),
     )
