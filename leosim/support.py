@@ -55,7 +55,7 @@ def search(problem: Problem, k_max: int, users: np.ndarray, match: np.ndarray, r
             problem.pair_sat,
             user,
             support,
-            _pair_scores(problem, users, found),
+            pair_scores(problem, users, found),
             match,
             limit,
             room,
@@ -69,7 +69,7 @@ def search(problem: Problem, k_max: int, users: np.ndarray, match: np.ndarray, r
 def _swap(problem: Problem, k_max: int, users: np.ndarray, relaxed: Found, found: Found) -> Found:
     """Swap pairs at full satellites where the first-order gain says so; keep what the solve confirms."""
     share = 1.0
-    score = _pair_scores(problem, users, found)
+    score = pair_scores(problem, users, found)
     for _ in range(SWAP_ROUNDS):
         wanted = max(LARGEST_GAP_BIT, SWAP_GOAL * math.log2(1.0 + relaxed.upper))
         if rate_difference(relaxed.upper, found.lower) < wanted:
@@ -87,7 +87,7 @@ def _swap(problem: Problem, k_max: int, users: np.ndarray, relaxed: Found, found
         tried = solve_support(problem, users, support, found.lam, found.q, 2.0 * LARGEST_GAP_BIT, False, found.p)
         if tried.lower > found.lower * (1.0 + 1e-6):
             found = tried
-            score = _pair_scores(problem, users, found)
+            score = pair_scores(problem, users, found)
         elif len(chosen) == 1:
             break
         else:
@@ -121,7 +121,7 @@ def _first_of_each(sat: np.ndarray, value: np.ndarray, n_sat: int) -> np.ndarray
     return first
 
 
-def _pair_scores(problem: Problem, users: np.ndarray, found: Found) -> np.ndarray:
+def pair_scores(problem: Problem, users: np.ndarray, found: Found) -> np.ndarray:
     """What each pair is worth to the minimum SINR, to first order at smoothed prices: [pair]."""
     if not problem.coherent:
         useful = (problem.useful * found.p) ** 2
