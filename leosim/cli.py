@@ -289,6 +289,7 @@ USER_COLUMNS = {
     "hardening_median_bit_s_hz": "median rate",
     "soft_per_minute": "soft a min",
     "hard_per_minute": "hard a min",
+    "beam_per_minute": "beam a min",
     "joins_per_minute": "joins a min",
     "leaves_per_minute": "leaves a min",
     "ping_pongs": "ping-pongs",

@@ -1,50 +1,78 @@
 """Serving-set changes as handover events, and what they cost the users.
 
 A change is soft while a member stays in the set, hard when none does; a first satellite is an access,
-losing the last one a drop. A change of powers is none of these.
+losing the last one a drop. Where the set is the same and a member serves with another of its regional beams,
+it is a change of beam. A change of powers is none of these.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from leosim.records import ACCESS, DROP, HANDOVER_KIND, HARD, SOFT, Handovers
+from leosim.records import ACCESS, BEAM, DROP, HANDOVER_KIND, HARD, SOFT, Handovers
+
+Serving = Mapping[int, int]
+"""A serving set: catalogue numbers to regional beams, -1 for a beam of the user's own."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One user's change of serving set: who joins, who leaves, who stays (catalogue numbers, ascending)."""
+    """One user's change of serving set: who joins, who leaves, who stays (catalogue numbers, ascending).
+
+    beams : those who stay, but with another regional beam
+    """
 
     user: int
     joins: tuple[int, ...]
     leaves: tuple[int, ...]
     stays: tuple[int, ...]
+    beams: tuple[int, ...] = ()
 
     @property
     def kind(self) -> int:
-        """ACCESS, SOFT, HARD or DROP."""
+        """ACCESS, SOFT, HARD, DROP or BEAM."""
+        if not self.joins and not self.leaves:
+            return BEAM
         if self.stays:
             return SOFT
         if self.joins and self.leaves:
             return HARD
         return ACCESS if self.joins else DROP
 
+    @property
+    def interrupts(self) -> bool:
+        """Whether no satellite goes on as before, where one served."""
+        return self.kind == HARD or 0 < len(self.stays) == len(self.beams)
 
-def serving_sets(user: np.ndarray, sat: np.ndarray, users: int) -> list[frozenset[int]]:
-    """The serving set of each user from pairs: a list of sets of catalogue numbers."""
-    sets: list[set[int]] = [set() for _ in range(users)]
-    for u, s in zip(user.tolist(), sat.tolist(), strict=True):
-        sets[u].add(s)
-    return [frozenset(s) for s in sets]
+    @property
+    def acquires(self) -> tuple[int, ...]:
+        """The satellites to be acquired: those that join, and those with a new beam beside one that goes on."""
+        return self.joins if self.interrupts else (*self.joins, *self.beams)
 
 
-def changes(before: list[frozenset[int]], after: list[frozenset[int]]) -> list[Change]:
-    """The users whose serving set changed, in order of users."""
+def serving_sets(user: np.ndarray, sat: np.ndarray, users: int, spot: np.ndarray | None = None) -> list[Serving]:
+    """The serving set of each user from pairs; spot : [pair] int, number of the regional beam (None: none)."""
+    sets: list[dict[int, int]] = [{} for _ in range(users)]
+    beam = np.full(user.size, -1) if spot is None else spot
+    for u, s, b in zip(user.tolist(), sat.tolist(), beam.tolist(), strict=True):
+        sets[u][s] = b
+    return list(sets)
+
+
+def changes(before: Sequence[Serving], after: Sequence[Serving]) -> list[Change]:
+    """The users whose serving set changed, or a beam in it, in order of users."""
     return [
-        Change(u, tuple(sorted(new - old)), tuple(sorted(old - new)), tuple(sorted(new & old)))
+        Change(
+            u,
+            tuple(sorted(new.keys() - old.keys())),
+            tuple(sorted(old.keys() - new.keys())),
+            tuple(sorted(new.keys() & old.keys())),
+            tuple(sorted(sat for sat in new.keys() & old.keys() if new[sat] != old[sat])),
+        )
         for u, (old, new) in enumerate(zip(before, after, strict=True))
         if old != new
     ]
@@ -60,10 +88,11 @@ def events(t_ns: int, happened: list[tuple[int, Change]]) -> Handovers:
         joins=np.array([len(c.joins) for _, c in happened], dtype=np.int64),
         leaves=np.array([len(c.leaves) for _, c in happened], dtype=np.int64),
         stays=np.array([len(c.stays) for _, c in happened], dtype=np.int64),
+        beams=np.array([len(c.beams) for _, c in happened], dtype=np.int64),
     )
 
 
-def stays(effective_ns: np.ndarray, sets: list[list[frozenset[int]]], end_ns: int) -> pd.DataFrame:
+def stays(effective_ns: np.ndarray, sets: Sequence[Sequence[Serving]], end_ns: int) -> pd.DataFrame:
     """Each satellite's unbroken stay in a user's serving set.
 
     effective_ns : [decision] when each decision took effect; sets : serving sets of each decision
@@ -93,7 +122,7 @@ def stays(effective_ns: np.ndarray, sets: list[list[frozenset[int]]], end_ns: in
 
 def metrics(
     effective_ns: np.ndarray,
-    sets: list[list[frozenset[int]]],
+    sets: Sequence[Sequence[Serving]],
     users: int,
     start_ns: int,
     end_ns: int,
@@ -103,23 +132,25 @@ def metrics(
 
     effective_ns : [decision] when each decision took effect, since the start of the run (ns)
     sets : serving sets of each decision, a list over users
-    Returns a row a user: minutes; joins, leaves; soft, hard, access, drop (events); ping_pongs
+    Returns a row a user: minutes; joins, leaves, beams (satellites that came, went, changed their beam); soft,
+    hard, access, drop, beam (events); ping_pongs
     (a satellite that rejoins within the window); stay_s (mean length of stays seen from begin to end, NaN
     when there is none); jaccard (mean over consecutive decisions of |A and B| / |A or B|, 1 when both are
     empty). Changes before `start_ns` do not count: the first decision is where a run begins.
     """
-    count = {name: np.zeros(users, dtype=int) for name in ("joins", "leaves", "access", "soft", "hard", "drop")}
+    count = {name: np.zeros(users, dtype=int) for name in ("joins", "leaves", "beams", *HANDOVER_KIND.values())}
     overlap, pairs = np.zeros(users), 0
     for t, before, after in zip(effective_ns[1:].tolist(), sets, sets[1:], strict=False):
         if t >= end_ns:
             break
         pairs += 1
         for u, (old, new) in enumerate(zip(before, after, strict=True)):
-            union = len(old | new)
-            overlap[u] += len(old & new) / union if union else 1.0
+            union = len(old.keys() | new.keys())
+            overlap[u] += len(old.keys() & new.keys()) / union if union else 1.0
         for change in changes(before, after):
             count["joins"][change.user] += len(change.joins)
             count["leaves"][change.user] += len(change.leaves)
+            count["beams"][change.user] += len(change.beams)
             count[HANDOVER_KIND[change.kind]][change.user] += 1
     table = stays(effective_ns, sets, end_ns)
     whole = table[table.begun & table.ended]

@@ -20,7 +20,7 @@ from leosim import handover as handovers
 from leosim import rates, scoring
 from leosim.engine import Backhaul, Past, Stage, nominal, take, ticks, until
 from leosim.rates import Coherence
-from leosim.records import HARD, Beams, Clusters, Csi, Geometry, Handovers, Rates, Record, Solver, Timing, View
+from leosim.records import Beams, Clusters, Csi, Geometry, Handovers, Rates, Record, Solver, Timing, View
 from leosim.scoring import State, Timeline
 from leosim.world import World
 
@@ -130,9 +130,15 @@ def decide(run: Run, report: Csi, t_ns: int, previous: Clusters | None, delay_ns
     """One decision of the central node, from what it believes."""
     s = run.settings
     module, params = s.clustering
-    seen = view(report, run.beams_of(report), t_ns, run.users, run.world, s.coherence)
+    beams = run.beams_of(report)
+    seen = view(report, beams, t_ns, run.users, run.world, s.coherence)
     clusters, solver = module.cluster(seen, previous, params)
-    return clusters.replace(effective_t_ns=t_ns + delay_ns), solver
+    return with_spots(clusters, beams).replace(effective_t_ns=t_ns + delay_ns), solver
+
+
+def with_spots(clusters: Clusters, beams: Beams) -> Clusters:
+    """A decision with the regional beam of each of its pairs."""
+    return clusters.replace(spot=beams.spot[scoring.streams_of(beams, clusters)])
 
 
 def view(report: Csi, beams: Beams, t_ns: int, users: int, world: World, coherence: Coherence) -> View:
@@ -159,22 +165,23 @@ def view(report: Csi, beams: Beams, t_ns: int, users: int, world: World, coheren
 def handover(run: Run) -> Process:
     """Each decision that arrives: what changes for whom, and the acquisitions it takes."""
     s = run.settings
-    sets = [frozenset[int]() for _ in range(run.users)]
+    sets: list[handovers.Serving] = [{} for _ in range(run.users)]
     pending: dict[tuple[int, int], simpy.Process] = {}
     interrupted: dict[int, int] = {}
     while True:
         decision: Clusters = yield run.decision_link.arrivals.get()
         now = nominal(run.env, Stage.HANDOVER)
-        before, sets = sets, handovers.serving_sets(decision.user, decision.sat, run.users)
+        before, sets = sets, handovers.serving_sets(decision.user, decision.sat, run.users, decision.spot)
         changed = handovers.changes(before, sets) if run.timeline.states else []
         run.happened += [(now, change) for change in changed]
-        for user, sat in [pair for pair in pending if pair[1] not in sets[pair[0]]]:
+        anew = {(change.user, sat) for change in changed for sat in change.acquires}
+        for user, sat in [pair for pair in pending if pair[1] not in sets[pair[0]] or pair in anew]:
             pending.pop((user, sat)).interrupt("superseded")
         for change in changed:
-            if change.kind == HARD and s.interruption_ns:
+            if change.interrupts and s.interruption_ns:
                 interrupted[change.user] = now + s.interruption_ns
                 run.env.process(resume(run, pending, interrupted, change.user))
-            for sat in change.joins if s.acquisition_ns else ():
+            for sat in change.acquires if s.acquisition_ns else ():
                 pending[change.user, sat] = run.env.process(acquire(run, pending, interrupted, change.user, sat))
         switch(run, decision, pending, interrupted, now)
 

@@ -30,9 +30,22 @@ class Field:
     logged: bool
 
 
-def array(*axes: str, dtype: str = "f8", unit: str = "1", doc: str = "", source: str = "", logged: bool = True) -> Any:
-    """Declare an array field of a record: its axes, dtype, unit, meaning and source equation."""
-    return dataclasses.field(metadata={"array": Field(axes, dtype, unit, doc, source, logged)})
+def array(
+    *axes: str,
+    dtype: str = "f8",
+    unit: str = "1",
+    doc: str = "",
+    source: str = "",
+    logged: bool = True,
+    default: Any = dataclasses.MISSING,
+) -> Any:
+    """Declare an array field of a record: its axes, dtype, unit, meaning and source equation.
+
+    default : a number stands for that number all along the axes, () for an empty array
+    """
+    return dataclasses.field(
+        default=default, metadata={"array": Field(axes, dtype, unit, doc, source, logged), "fill": np.isscalar(default)}
+    )
 
 
 _FIELDS_OF: dict[type[Record], dict[str, Field]] = {}  # each class is read once
@@ -51,10 +64,13 @@ class Record:
     def __post_init__(self) -> None:
         lengths: dict[str, int] = {name: len(labels) for name, labels in FIXED_AXES.items()}
         for name, spec in self.array_fields().items():
+            given = getattr(self, name)
             if spec.dtype == "str":
-                value = np.asarray(getattr(self, name), dtype=np.str_)
+                value = np.asarray(given, dtype=np.str_)
+            elif np.isscalar(given) and self.__dataclass_fields__[name].metadata["fill"]:
+                value = np.full([lengths[axis] for axis in spec.axes], given, dtype=spec.dtype)
             else:
-                value = np.ascontiguousarray(getattr(self, name), dtype=spec.dtype)
+                value = np.ascontiguousarray(given, dtype=spec.dtype)
                 value = value.reshape(()) if not spec.axes else value
             if value.ndim != len(spec.axes):
                 raise ValueError(
@@ -198,6 +214,9 @@ class Beams(Record):
     terms t: beams are never written out over the antennas, because every product a^H w is a closed form.
     Directions, streams of a satellite and terms of a stream are neighbours, in the order of `sat` and of the
     streams; streams of a satellite are in order of users. A beam that is one steering vector has one term.
+
+    With `pilots`, user i sends pilot `i mod pilots`, and the satellite scales the beam of stream j with what it
+    estimates of the channel's one random scalar (see `rates.couplings`).
     """
 
     t_ns: int
@@ -210,6 +229,11 @@ class Beams(Record):
     term_size: np.ndarray = array("stream", dtype="i8", doc="steering vectors the beam is made of")
     direction: np.ndarray = array("term", dtype="i8", doc="steering vector, counted within the satellite")
     coefficient: np.ndarray = array("term", doc="weight of that steering vector")
+    spot: np.ndarray = array("stream", dtype="i4", doc="number of the regional beam; -1: a beam of its own", default=-1)
+    pilots: np.ndarray = array(
+        dtype="i4", doc="orthogonal uplink pilots; 0: beams from statistics alone, nothing is estimated", default=0
+    )
+    pilot_noise: np.ndarray = array(unit="1", doc="noise power of the satellite over the pilot's power", default=0.0)
 
     def of(self, sats: np.ndarray) -> Beams:
         """The beams of some satellites only (catalogue numbers)."""
@@ -294,6 +318,7 @@ class Clusters(Record):
     user_price: np.ndarray = array("user", doc="virtual uplink power, the dual price of the user's rate")
     priced_sat: np.ndarray = array("priced", dtype="i4", doc="catalogue number of a priced satellite")
     sat_price: np.ndarray = array("priced", doc="dual price of the satellite's power")
+    spot: np.ndarray = array("pair", dtype="i4", doc="number of the regional beam; -1: a beam of its own", default=-1)
 
 
 SOLVER_STATUS = {0: "optimal", 1: "fallback", 2: "inaccurate", 3: "nobody served", 4: "uniform"}
@@ -314,8 +339,8 @@ class Solver(Record):
     bound_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="certified bound on it without the limit K_max")
 
 
-ACCESS, SOFT, HARD, DROP = 0, 1, 2, 3
-HANDOVER_KIND = {ACCESS: "access", SOFT: "soft", HARD: "hard", DROP: "drop"}
+ACCESS, SOFT, HARD, DROP, BEAM = 0, 1, 2, 3, 4
+HANDOVER_KIND = {ACCESS: "access", SOFT: "soft", HARD: "hard", DROP: "drop", BEAM: "beam"}
 
 
 @dataclass(frozen=True)
@@ -326,10 +351,11 @@ class Handovers(Record):
     t_ns: int
     event_t_ns: np.ndarray = array("event", dtype="i8", unit="ns", doc="when the decision arrived, since the start")
     user: np.ndarray = array("event", dtype="i4", doc="row of the user")
-    kind: np.ndarray = array("event", dtype="u1", doc="0 first access, 1 soft, 2 hard, 3 drop")
+    kind: np.ndarray = array("event", dtype="u1", doc="0 first access, 1 soft, 2 hard, 3 drop, 4 beam")
     joins: np.ndarray = array("event", dtype="i4", doc="satellites that joined the serving set")
     leaves: np.ndarray = array("event", dtype="i4", doc="satellites that left it")
     stays: np.ndarray = array("event", dtype="i4", doc="satellites that stayed in it")
+    beams: np.ndarray = array("event", dtype="i4", doc="those of them that serve with another beam now", default=0)
 
 
 @dataclass(frozen=True)

@@ -118,9 +118,16 @@ def score(
 
 def on_streams(c: rates.Couplings, decision: Clusters, active: np.ndarray) -> np.ndarray:
     """Amplitudes of a decision's active pairs on the streams of couplings: [stream], others 0."""
-    stream_sat = np.repeat(c.sat, c.stream_size).astype(np.int64)
-    streams = stream_sat << 32 | c.stream
-    pairs = decision.sat[active].astype(np.int64) << 32 | decision.user[active]
-    amplitude = np.zeros(streams.size)
-    amplitude[np.searchsorted(streams, pairs)] = decision.amplitude[active]
+    amplitude = np.zeros(c.stream.size)
+    amplitude[_streams(c.sat, c.stream_size, c.stream, decision)[active]] = decision.amplitude[active]
     return amplitude
+
+
+def streams_of(beams: Beams, decision: Clusters) -> np.ndarray:
+    """The stream of each pair of a decision: [pair] int."""
+    return _streams(beams.sat, beams.stream_size, beams.user, decision)
+
+
+def _streams(sat: np.ndarray, stream_size: np.ndarray, user: np.ndarray, decision: Clusters) -> np.ndarray:
+    streams = np.repeat(sat, stream_size).astype(np.int64) << 32 | user
+    return np.searchsorted(streams, decision.sat.astype(np.int64) << 32 | decision.user)

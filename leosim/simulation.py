@@ -369,6 +369,7 @@ def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared 
     beams = this.beams_of(csi)
     seen = processes.view(csi, beams, t_ns, this.users, ready.world, s.coherence)
     clusters, solver = s.clustering[0].cluster(seen, None, s.clustering[1])
+    clusters = processes.with_spots(clusters, beams)
     state = State(clusters, np.ones(clusters.user.size, dtype=bool))
     (scored,) = processes.score(this, t_ns, [(s.step_ns, state)])
     return Epoch(visible, csi, beams, seen, clusters, solver, scored)

@@ -19,7 +19,7 @@ def plain_loop(ready):
     assert s.period_ns == s.step_ns
     assert s.csi_delay_ns == s.compute_ns == s.decision_delay_ns == 0
     result = {name: [] for name in ("hardening", "ergodic", "outage_s", "interruption_s", "clusters", "events")}
-    previous, members = None, None
+    previous, members, beams_before = None, None, None
     horizon_s = (2 * s.step_ns) / 1e9
     for k in range(s.epochs):
         t_ns = k * s.step_ns
@@ -45,22 +45,28 @@ def plain_loop(ready):
         )
         clusters, _ = s.clustering[0].cluster(view, previous, s.clustering[1])
         previous = clusters
+        spot = dict(zip(zip(np.repeat(beams.sat, beams.stream_size), beams.user, strict=True), beams.spot, strict=True))
 
         # Who changed, and until when which of its pairs are mute.
         now = [set() for _ in range(users)]
+        aimed = [set() for _ in range(users)]
         for u, sat in zip(clusters.user, clusters.sat, strict=True):
             now[u].add(sat)
+            aimed[u].add((sat, spot[sat, u]))
         mute_until = {}
         if members is not None:
             for u in range(users):
-                if now[u] == members[u]:
+                if aimed[u] == beams_before[u]:
                     continue
+                same = aimed[u] & beams_before[u]
+                moved = [sat for sat, _ in aimed[u] - same if sat in members[u]]
                 hard = bool(now[u]) and bool(members[u]) and not now[u] & members[u]
-                result["events"].append((t_ns, u, len(now[u] - members[u]), len(members[u] - now[u]), hard))
+                cut = hard or (bool(moved) and not same)
+                result["events"].append((t_ns, u, len(now[u] - members[u]), len(members[u] - now[u]), hard, len(moved)))
                 for sat in now[u]:
-                    until = s.acquisition_ns if sat not in members[u] else 0
-                    mute_until[u, sat] = max(until, s.interruption_ns if hard else 0)
-        members = now
+                    new = sat not in members[u] or (sat in moved and not cut)
+                    mute_until[u, sat] = max(s.acquisition_ns if new else 0, s.interruption_ns if cut else 0)
+        members, beams_before = now, aimed
 
         # Truth is the CSI of this very instant: walk through the moments at which something changes.
         stops = sorted({0, s.step_ns, *mute_until.values()})
@@ -103,6 +109,7 @@ def _only(beams, sats):
         direction_size=beams.direction_size[keep],
         stream_size=beams.stream_size[keep],
         cosines=beams.cosines[direction],
+        spot=beams.spot[stream],
         user=beams.user[stream],
         phase_rad=beams.phase_rad[stream],
         term_size=beams.term_size[stream],

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leosim import handover
-from leosim.records import ACCESS, DROP, HARD, SOFT
+from leosim.records import ACCESS, BEAM, DROP, HARD, SOFT
 
 S = 1_000_000_000
 
 
 def sets(*users):
-    return [frozenset(members) for members in users]
+    """Serving sets of satellites with a beam a user (a set), or with regional beams (a dict)."""
+    return [members if isinstance(members, dict) else dict.fromkeys(members, -1) for members in users]
 
 
 def test_kinds_of_change():
@@ -24,6 +25,25 @@ def test_kinds_of_change():
     found = handover.changes(before, after)
     assert [(c.user, c.kind) for c in found] == [(0, SOFT), (1, SOFT), (2, HARD), (3, ACCESS), (4, DROP)]
     assert (found[1].joins, found[1].leaves, found[1].stays) == ((3,), (1,), (2,))
+
+
+def test_a_beam_changes_within_a_satellite():
+    before = sets({1: 3}, {1: 3, 2: 5}, {1: 3, 2: 5}, {1: 3, 2: 5}, {1: 3}, {1: 3}, {1: 3, 2: 5})
+    after = sets({1: 4}, {1: 4, 2: 5}, {1: 4, 2: 6}, {1: 4, 9: 5}, {2: 3}, {1: 3}, {1: 4, 2: 5, 3: 7})
+    found = handover.changes(before, after)
+    assert [(c.user, c.kind) for c in found] == [(0, BEAM), (1, BEAM), (2, BEAM), (3, SOFT), (4, HARD), (6, SOFT)]
+    assert [c.beams for c in found] == [(1,), (1,), (1, 2), (1,), (), (1,)]
+    # Nobody goes on as before: the user is cut off. Beside one who does, the new beam is acquired.
+    assert [c.interrupts for c in found] == [True, False, True, True, True, False]
+    assert [c.acquires for c in found] == [(), (1,), (), (9,), (2,), (3, 1)]
+    record = handover.events(0, [(7, c) for c in found])
+    assert record.beams.tolist() == [1, 1, 2, 1, 0, 1]
+    assert record.stays.tolist() == [1, 2, 2, 1, 0, 2]
+    table = handover.metrics(np.array([0, S]), [before, after], 7, 0, 60 * S, 1.0)
+    assert table.beam.tolist() == [1, 1, 1, 0, 0, 0, 0]
+    assert table.beams.tolist() == [1, 1, 2, 1, 0, 0, 1]
+    assert table.hard.tolist() == [0, 0, 0, 0, 1, 0, 0]
+    assert table.jaccard.tolist()[:3] == [1, 1, 1]  # the satellites are the same
 
 
 def test_serving_sets_of_pairs():
@@ -68,7 +88,7 @@ def test_stays_cover_exactly_the_time_served():
     assert not cut[cut.sat == 2].ended.item()
 
 
-members = st.frozensets(st.integers(1, 6), max_size=4)
+members = st.dictionaries(st.integers(1, 6), st.integers(-1, 1), max_size=4)
 
 
 @given(st.lists(st.tuples(members, members), min_size=1, max_size=12))
@@ -82,7 +102,9 @@ def test_counts_balance(story):
         row = table.iloc[u]
         assert row.joins - row.leaves == len(story[-1][u]) - len(story[0][u])
         changed = sum(a[u] != b[u] for a, b in itertools.pairwise(story))
-        assert row.soft + row.hard + row.access + row["drop"] == changed
+        assert row.soft + row.hard + row.access + row["drop"] + row.beam == changed
+        moved = sum(a[u][sat] != b[u][sat] for a, b in itertools.pairwise(story) for sat in a[u].keys() & b[u].keys())
+        assert row.beams == moved
         served = stays[stays.user == u]
         assert (served.end_s - served.start_s).sum() == pytest.approx(sum(len(d[u]) for d in story))
         assert 0 <= row.jaccard <= 1

@@ -13,6 +13,7 @@ from plain_loop import plain_loop
 
 from leosim import log_writer, simulation
 from leosim.log import LogError, open_log
+from leosim.records import BEAM, HARD
 from leosim.scenario import load_scenario
 
 NO_DELAY = {"csi_delay_s": 0.0, "decision_delay_s": 0.0, "compute_s": 0.0}
@@ -25,11 +26,23 @@ PLENTY = 1000
 def test_zero_delays_and_equal_periods_equal_the_plain_loop_bit_for_bit(
     short, tmp_path, clustering, cross_terms, costs
 ):
+    check_against_the_plain_loop(short, tmp_path, clustering, cross_terms, costs, "smrt")
+
+
+@pytest.mark.parametrize("clustering", ["cell_free", "best_satellite"])
+def test_regional_beams_equal_the_plain_loop_bit_for_bit(short, tmp_path, clustering):
+    """Changes of beams, within a satellite that alone serves or beside others that go on."""
+    kinds = check_against_the_plain_loop(short, tmp_path, clustering, "averaged", (0.02, 0.05), "spot_beam")
+    assert (kinds == BEAM).sum() > 3
+
+
+def check_against_the_plain_loop(short, tmp_path, clustering, cross_terms, costs, beamforming):
     scenario = short(
         12,
         5,
         communication={**NO_DELAY, "coherence": {"cross_terms": cross_terms}},
         clustering={"algorithm": clustering},
+        beamforming={"algorithm": beamforming},
         handover={"acquisition_s": costs[0], "interruption_s": costs[1], "access_slots": PLENTY},
     )
     expected = plain_loop(simulation.prepare(scenario))
@@ -42,9 +55,11 @@ def test_zero_delays_and_equal_periods_equal_the_plain_loop_bit_for_bit(
             np.testing.assert_array_equal(row.sat, clusters.sat)
             np.testing.assert_array_equal(row.amplitude, clusters.amplitude)
         h = log.handovers
-        got = list(zip(h["event_t_ns"], h["user"], h["joins"], h["leaves"], h["kind"] == 2, strict=True))
-        assert got == expected["events"]
+        columns = (h[name] for name in ("event_t_ns", "user", "joins", "leaves"))
+        assert list(zip(*columns, h["kind"] == HARD, h["beams"], strict=True)) == expected["events"]
+        kinds = h["kind"]
     assert expected["hardening"].min() > 0.0
+    return kinds
 
 
 def test_doubling_the_decision_delay_changes_the_time_weighted_rates(short, tmp_path):
@@ -198,7 +213,7 @@ def test_a_join_that_takes_longer_than_its_decision_lasts_never_serves(short, tm
             first, kept = a.clusters.row(0), a.clusters.row(0)
             for row in map(a.clusters.row, range(k + 1)):
                 both = np.isin(kept.user * 10**6 + kept.sat, row.user * 10**6 + row.sat)
-                kept = kept.replace(user=kept.user[both], sat=kept.sat[both], amplitude=kept.amplitude[both])
+                kept = kept.replace(**{n: getattr(kept, n)[both] for n in ("user", "sat", "amplitude", "spot")})
             assert b.rates["serving"][k].sum() == kept.user.size <= first.user.size
         assert b.rates["hardening"].sum() < a.rates["hardening"].sum()
 

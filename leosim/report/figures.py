@@ -508,9 +508,10 @@ MOST_TRACKS = 30  # whose names a sky can hold
 
 
 def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Axes:
-    """Soft and hard handovers of each user a minute, and the satellites that join and leave its serving set.
+    """Handovers of each user a minute, and the satellites that join and leave its serving set or change their beam.
 
-    Of more than 40 users, those with the most handovers.
+    Handovers are soft, hard or of the beam alone; beams are drawn only where some change. Of more than 40 users,
+    those with the most handovers.
     """
     look = _style(style)
     with matplotlib.rc_context(look.context):
@@ -518,7 +519,8 @@ def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Ax
         table = numbers.per_user(log)
         total = len(table)
         if total > MOST_USERS:
-            busiest = (table.soft_per_minute + table.hard_per_minute).sort_values(ascending=False, kind="stable")
+            events = table.soft_per_minute + table.hard_per_minute + table.beam_per_minute
+            busiest = events.sort_values(ascending=False, kind="stable")
             table = table.loc[busiest.index[:MOST_USERS]]
         row_in = 0.0265 * look.small
         ax = _axes(look, len(table) * row_in + 1.1 + 0.03 * look.font) if ax is None else ax
@@ -528,11 +530,13 @@ def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Ax
             ("hard_per_minute", "hard handovers", -0.2, VERMILLION, "//"),
             ("joins_per_minute", "joins", 0.2, SKY, None),
             ("leaves_per_minute", "leaves", 0.2, ORANGE, ".."),
+            ("beam_per_minute", "beam handovers", -0.2, GREEN, "xx"),
+            ("beam_changes_per_minute", "beam changes", 0.2, PURPLE, "--"),
         )
         handles = []
-        for column, label, shift, colour, hatch in parts:
-            before = {"hard_per_minute": "soft_per_minute", "leaves_per_minute": "joins_per_minute"}.get(column)
-            left = np.zeros(len(table)) if before is None else table[before].to_numpy()
+        end = {-0.2: np.zeros(len(table)), 0.2: np.zeros(len(table))}
+        for column, label, shift, colour, hatch in parts if table.beam_changes_per_minute.any() else parts[:4]:
+            left, end[shift] = end[shift], end[shift] + table[column].to_numpy()
             drawn = ax.barh(
                 y + shift,
                 table[column],

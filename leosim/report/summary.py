@@ -63,17 +63,20 @@ def in_force(log: Log, t_ns: np.ndarray) -> np.ndarray:
     return np.searchsorted(log["clusters"]["effective_t_ns"], t_ns, side="right") - 1
 
 
-def serving_sets(log: Log, users: np.ndarray | None = None) -> tuple[np.ndarray, list[list[frozenset[int]]]]:
+def serving_sets(log: Log, users: np.ndarray | None = None) -> tuple[np.ndarray, list[list[handover.Serving]]]:
     """When each decision took effect (ns), and the serving set it gave each user (all, or the rows asked for)."""
     effective_ns, decision, user, sat = decisions(log)
+    spot = log["clusters"]["spot"][: decision.size]
     if users is not None:
         place = np.full(len(log["users"]), -1)
         place[users] = np.arange(len(users))
         keep = place[user] >= 0
-        decision, user, sat = decision[keep], place[user[keep]], sat[keep]
+        decision, user, sat, spot = decision[keep], place[user[keep]], sat[keep], spot[keep]
     count = len(log["users"]) if users is None else len(users)
     edges = np.searchsorted(decision, np.arange(effective_ns.size + 1))
-    return effective_ns, [handover.serving_sets(user[a:b], sat[a:b], count) for a, b in pairwise(edges.tolist())]
+    return effective_ns, [
+        handover.serving_sets(user[a:b], sat[a:b], count, spot[a:b]) for a, b in pairwise(edges.tolist())
+    ]
 
 
 def unserved(log: Log) -> np.ndarray:
@@ -126,8 +129,10 @@ class Summary:
     ergodic: RateSummary
     soft_per_user_minute: float
     hard_per_user_minute: float
+    beam_per_user_minute: float
     joins_per_user_minute: float
     leaves_per_user_minute: float
+    beam_changes_per_user_minute: float
     accesses: int
     drops: int
     ping_pongs: int
@@ -175,12 +180,14 @@ class Summary:
             ("mean sum rate", f"{self.hardening.mean_sum:.4g} hardening, {self.ergodic.mean_sum:.4g} ergodic bit/s/Hz"),
             (
                 "handovers",
-                f"{self.soft_per_user_minute:.3g} soft, {self.hard_per_user_minute:.3g} hard a user-minute; "
+                f"{self.soft_per_user_minute:.3g} soft, {self.hard_per_user_minute:.3g} hard, "
+                f"{self.beam_per_user_minute:.3g} of the beam alone a user-minute; "
                 f"{_count(self.accesses, 'access', 'accesses')}, {_count(self.drops, 'drop', 'drops')}",
             ),
             (
                 "satellites a user",
-                f"{self.joins_per_user_minute:.3g} join, {self.leaves_per_user_minute:.3g} leave a user-minute",
+                f"{self.joins_per_user_minute:.3g} join, {self.leaves_per_user_minute:.3g} leave, "
+                f"{self.beam_changes_per_user_minute:.3g} change their beam a user-minute",
             ),
             ("ping-pongs", f"{self.ping_pongs} (back within {self.ping_pong_window_s:g} s)"),
             ("mean stay", "none complete" if self.stay_s is None else f"{self.stay_s:.3g} s"),
@@ -229,8 +236,10 @@ def summary(log: Log) -> Summary:
         ergodic=_rate_summary(rates["ergodic"]),
         soft_per_user_minute=float(total.soft) / user_minutes,
         hard_per_user_minute=float(total.hard) / user_minutes,
+        beam_per_user_minute=float(total.beam) / user_minutes,
         joins_per_user_minute=float(total.joins) / user_minutes,
         leaves_per_user_minute=float(total.leaves) / user_minutes,
+        beam_changes_per_user_minute=float(total.beams) / user_minutes,
         accesses=int(total.access),
         drops=int(total["drop"]),
         ping_pongs=int(total.ping_pongs),
@@ -315,8 +324,9 @@ def per_user(log: Log) -> pd.DataFrame:
         found = {"least": least, "5_percent": low, "median": median, "mean": rate.mean(axis=0)}
         columns |= {f"{kind}_{name}_bit_s_hz": values for name, values in found.items()}
     minutes = moves["minutes"].to_numpy()
-    for name in ("soft", "hard", "joins", "leaves"):
+    for name in ("soft", "hard", "beam", "joins", "leaves"):
         columns[f"{name}_per_minute"] = moves[name].to_numpy() / minutes
+    columns["beam_changes_per_minute"] = moves["beams"].to_numpy() / minutes
     for name in ("access", "drop", "ping_pongs", "stay_s", "jaccard"):
         columns[name] = moves[name].to_numpy()
     columns["outage_s"] = rates["outage_s"].sum(axis=0)
