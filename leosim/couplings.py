@@ -82,6 +82,7 @@ def problem_from_dense(
     useful: np.ndarray | None = None,
     allowed: np.ndarray | None = None,
     coherence: str | np.ndarray = "ideal",
+    steady: np.ndarray | None = None,
 ) -> Problem:
     """Problem from dense couplings.
 
@@ -90,7 +91,9 @@ def problem_from_dense(
     allowed : [user, sat] bool, satellites that may serve each user; None: all
     coherence : "ideal", "averaged" (V + |E|^2, no rows), "noncoherent" (averaged, useful powers add),
         or Gamma [user, stream, sat, sat], correlation of the cross terms (positive semidefinite).
-    Raises ValueError on shapes, negative variances or an unknown coherence.
+    steady : [user, stream, sat] complex, the part c of the cross terms that Gamma does not touch, beside
+        E: their rows are Re[(E E^H) o Gamma] + Re[c c^H]; None: 0. Only with a Gamma.
+    Raises ValueError on shapes, negative variances, an unknown coherence, or steady without a Gamma.
     """
     mean = np.asarray(mean, dtype=complex)
     variance = np.asarray(variance, dtype=float)
@@ -110,6 +113,8 @@ def problem_from_dense(
         raise ValueError(f"coherence: expected ideal, averaged, noncoherent or an array, got {coherence!r}")
     if gamma is not None and gamma.shape != (n_user, n_user, n_sat, n_sat):
         raise ValueError(f"Gamma: expected ({n_user}, {n_user}, {n_sat}, {n_sat}), got {gamma.shape}")
+    if steady is not None and (gamma is None or np.shape(steady) != mean.shape):
+        raise ValueError(f"steady: expected the shape of mean {mean.shape} and a Gamma, got {np.shape(steady)}")
     pairs = [np.flatnonzero(allowed[k]) for k in range(n_user)]
     variances, factors, row_users = [], [], []
     for k in range(n_user):
@@ -118,10 +123,13 @@ def problem_from_dense(
         owner: list[int] = []
         for j in range(n_user):
             e = mean[j, k, pairs[k]]
-            if j == k or not np.any(e):
+            c = None if steady is None else steady[j, k, pairs[k]]
+            if j == k or not (np.any(e) or np.any(c)):
                 continue
             if gamma is not None:
                 new = _factor_rows(e, gamma[j, k][np.ix_(pairs[k], pairs[k])])
+                if c is not None and np.any(c):
+                    new = np.concatenate([new, np.stack([c.real, c.imag])])
             elif coherence == "ideal":
                 new = np.stack([e.real, e.imag])
             else:

@@ -155,7 +155,7 @@ def view(report: Csi, beams: Beams, t_ns: int, users: int, world: World, coheren
         gamma=rates.cross_correlation(believed, users, coherence) if finite else None,
         user=report.user[serves],
         sat=report.sat[serves],
-        useful=rates.useful_amplitude(believed) * np.exp(-0.5 * coherence.slow_rad**2),
+        useful=rates.useful_amplitude(believed, coherence.slow_rad),
         range_m=report.range_m[serves],
         elevation_rad=report.elevation_rad[serves],
         remaining_s=report.remaining_s[serves],

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from leosim import pilots
 from leosim.antenna import direction_phasors, phasor_product
 from leosim.channel import Radio
 from leosim.records import Beams, ChannelStats, Couplings
-from leosim.streams import circle_of, mix, normal_of, pair_prefix, purpose_key, uniform_of
+from leosim.streams import complex_normals, mix, normal_of, pair_prefix, purpose_key
 
 CROSS_TERMS = ("ideal", "finite", "averaged", "noncoherent")
 
@@ -53,6 +54,11 @@ def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
     `v = beta / (kappa + 1)` and rho over the noise power: Eq. (22), Kim et al. 2024. The beams may have
     been made from other (older, believed) directions and phases than those of `stats`.
 
+    Beams made from estimates (`beams.pilots`, w = eps_lj a_lj / sqrt(N)) have, by the corrected Eq. (51), E = r + c,
+    `r = sqrt(rho/N) e^(i (phi_lj - phi_lk)) sqrt(kappa_lk kappa_lj v_lk / (kappa_lj + x_ljj)) a_lk^H a_lj`,
+    `c = sqrt(rho/N) x_ljk sqrt(v_lj / (kappa_lj + x_ljj)) a_lk^H a_lj` and
+    `V = (rho/N) v_lk (1 + kappa_lk x_ljj / (kappa_lj + x_ljj)) |a_lk^H a_lj|^2` (see `pilots.estimates`).
+
     Costs receivers x (directions + terms) of each satellite.
 
     stats : pairs sorted by catalogue number, as `channel.statistics` gives them
@@ -71,12 +77,20 @@ def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
         np.sqrt(radio.power_to_noise * stats.beta[rows] / (stats.kappa[rows] + 1.0)),
         np.sqrt(stats.kappa[rows]),
         beams.cosines,
-        beams.phase_rad,
+        np.zeros_like(beams.phase_rad) if beams.pilots else beams.phase_rad,
         beams.direction,
         beams.coefficient,
         radio.rows,
         radio.columns,
     )
+    steady, estimates = np.empty(0), None
+    if beams.pilots:
+        heard = {name: getattr(stats, name)[rows] for name in ChannelStats.array_fields()}
+        of_receivers = ChannelStats(t_ns=stats.t_ns, **heard)
+        estimates = pilots.estimates(of_receivers, receiver_size, beams, radio.rows, radio.columns)
+        mean_re, mean_im, variance, steady = pilots.moments(
+            receiver_size, beams.stream_size, spread_re, spread_im, estimates
+        )
     return Couplings(
         t_ns=stats.t_ns,
         sat=beams.sat,
@@ -91,6 +105,8 @@ def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
         variance=variance,
         spread_re=spread_re,
         spread_im=spread_im,
+        steady=steady,
+        estimates=estimates,
     )
 
 
@@ -150,9 +166,13 @@ def _couplings(
     return mean_re, mean_im, variance, spread_re, spread_im
 
 
-def useful_amplitude(c: Couplings) -> np.ndarray:
-    """Mean amplitude b of each stream at its own user, real and non-negative: [stream]."""
-    return _useful(c.receiver_size, c.stream_size, c.receiver, c.stream, c.mean_re, c.mean_im)
+def useful_amplitude(c: Couplings, slow_rad: float = 0.0) -> np.ndarray:
+    """Mean amplitude b of each stream at its own user, real and non-negative: [stream].
+
+    Under a slow phase error s what an allocation counts on: `|e^(-s^2/2) r + c|`.
+    """
+    root = math.exp(-0.5 * slow_rad**2)
+    return _useful(c.receiver_size, c.stream_size, c.receiver, c.stream, c.mean_re, c.mean_im, c.steady, root)
 
 
 @njit(cache=True, nogil=True)
@@ -163,6 +183,8 @@ def _useful(
     stream: np.ndarray,
     mean_re: np.ndarray,
     mean_im: np.ndarray,
+    steady: np.ndarray,
+    root: float,
 ) -> np.ndarray:
     out = np.zeros(stream.size)
     block, r0, s0 = 0, 0, 0
@@ -172,7 +194,10 @@ def _useful(
             for j in range(n):
                 if receiver[r0 + i] == stream[s0 + j]:
                     e = block + i * n + j
-                    out[s0 + j] = math.hypot(mean_re[e], mean_im[e])
+                    if steady.size:
+                        out[s0 + j] = math.hypot(root * (mean_re[e] - steady[e]) + steady[e], root * mean_im[e])
+                    else:
+                        out[s0 + j] = math.hypot(mean_re[e], mean_im[e]) * root
         block += receiver_size[l] * n
         r0 += receiver_size[l]
         s0 += n
@@ -182,12 +207,16 @@ def _useful(
 def cohere(c: Couplings, coherence: Coherence) -> Couplings:
     """Couplings under a coherence model: what the allocation and the hardening rate are computed on.
 
-    Fast phase errors: `E <- e^(-s^2/2) E`, `V <- V + (1 - e^(-s^2)) |E|^2`. Powers of different satellites
-    adding up (`averaged`, `noncoherent`): for streams of other users `V <- V + |E|^2`, `E <- 0`. `finite`
-    leaves E, V and is applied pairwise in the rate. The slow error acts on the useful power alone (see
-    `hardening_sinr`) and leaves the couplings as they are.
+    Fast phase errors, of the codeword and counted from the pilots, turn all a satellite sends:
+    `E <- e^(-s^2/2) E`, `V <- V + (1 - e^(-s^2)) |E|^2`. The slow error acts on the useful power alone
+    (see `hardening_sinr`) and leaves the couplings as they are. For streams of other users, with E = r + c:
+
+    - `averaged`: `V <- V + |r|^2`, `E <- c`, for only r turns with the phases of the channels;
+    - `noncoherent`: `V <- V + |r|^2 + c^2`, `E <- 0`: the powers of everything add;
+    - `finite`: r and c keep apart, and are applied pairwise in the rate; their product, which turns with the whole
+      differential delay and Doppler, counts as averaged.
     """
-    mean_re, mean_im, variance = c.mean_re.copy(), c.mean_im.copy(), c.variance.copy()
+    mean_re, mean_im, variance, steady = c.mean_re.copy(), c.mean_im.copy(), c.variance.copy(), c.steady.copy()
     _cohere(
         c.receiver_size,
         c.stream_size,
@@ -196,10 +225,13 @@ def cohere(c: Couplings, coherence: Coherence) -> Couplings:
         mean_re,
         mean_im,
         variance,
+        steady,
         math.exp(-(coherence.fast_rad**2)),
-        coherence.cross_terms in ("averaged", "noncoherent"),
+        CROSS_TERMS.index(coherence.cross_terms),
     )
-    return c.replace(mean_re=mean_re, mean_im=mean_im, variance=variance)
+    if coherence.cross_terms == "noncoherent":
+        steady = np.empty(0)
+    return c.replace(mean_re=mean_re, mean_im=mean_im, variance=variance, steady=steady)
 
 
 @njit(cache=True, nogil=True)
@@ -211,23 +243,31 @@ def _cohere(
     mean_re: np.ndarray,
     mean_im: np.ndarray,
     variance: np.ndarray,
+    steady: np.ndarray,
     coherent_share: float,
-    powers_add: bool,
+    mode: int,
 ) -> None:
     root = math.sqrt(coherent_share)
     e, r0, s0 = 0, 0, 0
     for l in range(stream_size.size):
         for i in range(receiver_size[l]):
             for j in range(stream_size[l]):
-                power = mean_re[e] ** 2 + mean_im[e] ** 2
-                if powers_add and receiver[r0 + i] != stream[s0 + j]:
-                    variance[e] += power
-                    mean_re[e] = 0.0
-                    mean_im[e] = 0.0
+                kept = steady[e] if steady.size else 0.0
+                if receiver[r0 + i] == stream[s0 + j] or mode == 0:
+                    turning, lasting = mean_re[e] ** 2 + mean_im[e] ** 2, 0.0
                 else:
-                    variance[e] += (1.0 - coherent_share) * power
-                    mean_re[e] *= root
-                    mean_im[e] *= root
+                    turning, lasting = (mean_re[e] - kept) ** 2 + mean_im[e] ** 2, kept**2
+                if receiver[r0 + i] != stream[s0 + j] and mode >= 2:
+                    mean_re[e] = kept if mode == 2 else 0.0
+                    mean_im[e] = 0.0
+                    variance[e] += turning
+                    variance[e] += (1.0 - coherent_share if mode == 2 else 1.0) * lasting
+                else:
+                    variance[e] += (1.0 - coherent_share) * (turning + lasting)
+                mean_re[e] *= root
+                mean_im[e] *= root
+                if steady.size:
+                    steady[e] *= root
                 e += 1
         r0 += receiver_size[l]
         s0 += stream_size[l]
@@ -282,7 +322,8 @@ def hardening_sinr(
     `SINR_k = |sum_l E_kkl p_lk|^2 / (sum_j sum_l V_kjl p_lj^2 + sum_{j != k} |sum_l E_kjl p_lj|^2 + 1)`;
     the useful power is `e^(-s^2) (sum p b)^2 + (1 - e^(-s^2)) sum p^2 b^2` under a slow phase error s, and
     `sum p^2 b^2` when noncoherent; under `finite`, `sum_l sum_l' Re(E E'^*) Gamma p p'` replaces the
-    squared cross terms.
+    squared cross terms. Where beams are made from estimates, E = r + c: slow errors and Gamma act on r alone,
+    useful power is `(sum p (e^(-s^2/2) r + c))^2 + (1 - e^(-s^2)) sum p^2 r^2`, and `(sum c p)^2` joins a cross term.
 
     c : couplings after `cohere`; amplitude : [stream] root of the power share; gamma : `cross_correlation`
     (computed when needed and not given). Returns [user]; a user without a stream has 0.
@@ -301,6 +342,7 @@ def hardening_sinr(
         c.mean_re,
         c.mean_im,
         c.variance,
+        c.steady,
         amplitude,
         users,
         slow,
@@ -317,12 +359,14 @@ def _hardening(
     mean_re: np.ndarray,
     mean_im: np.ndarray,
     variance: np.ndarray,
+    steady: np.ndarray,
     amplitude: np.ndarray,
     users: int,
     slow: float,
     gamma: np.ndarray,
 ) -> np.ndarray:
-    finite = gamma.size > 0
+    finite, estimated = gamma.size > 0, steady.size > 0
+    root_slow = math.sqrt(slow)
     count = stream_size.size
     sum_re, sum_im = np.zeros((users, users)), np.zeros((users, users))
     interference, separate = np.zeros(users), np.zeros(users)
@@ -338,8 +382,18 @@ def _hardening(
                     s = stream[s0 + j]
                     a, b = mean_re[e] * p, mean_im[e] * p
                     interference[k] += variance[e] * p * p
-                    sum_re[k, s] += a
-                    sum_im[k, s] += b
+                    if estimated:
+                        lasting = steady[e] * p
+                        a -= lasting
+                        if s == k:
+                            sum_re[k, s] += root_slow * a + lasting
+                            sum_im[k, s] += root_slow * b
+                        else:
+                            sum_re[k, s] += lasting if finite else a + lasting
+                            sum_im[k, s] += 0.0 if finite else b
+                    else:
+                        sum_re[k, s] += a
+                        sum_im[k, s] += b
                     if s == k:
                         separate[k] += a * a + b * b
                     elif finite:
@@ -362,9 +416,10 @@ def _hardening(
                         total += gamma[k, s, l, m] * (
                             cross_re[k, s, l] * cross_re[k, s, m] + cross_im[k, s, l] * cross_im[k, s, m]
                         )
-            else:
+            if estimated or not finite:
                 total += sum_re[k, s] ** 2 + sum_im[k, s] ** 2
-        useful = slow * (sum_re[k, k] ** 2 + sum_im[k, k] ** 2) + (1.0 - slow) * separate[k]
+        coherent = (1.0 if estimated else slow) * (sum_re[k, k] ** 2 + sum_im[k, k] ** 2)
+        useful = coherent + (1.0 - slow) * separate[k]
         sinr[k] = useful / total
     return sinr
 
@@ -386,12 +441,19 @@ def ergodic_rate(
     phase error leaves `e^(-s^2)` of the useful power and turns the rest into interference; a slow one is
     drawn for each satellite (stream "slow_phase"), since the receiver tracks the sum.
 
+    With beams made from estimates the gain is spread (sqrt(kappa) + alpha) eps, the weights eps drawn with the
+    same fading; of it `steady |alpha|^2` does not rotate, the rest is treated as the gains above. Costs coupled
+    pairs x draws.
+
     c : couplings before `cohere`; amplitude : [stream]. Returns [user].
     """
     finite = coherence.cross_terms == "finite"
     if finite and gamma is None:
         gamma = cross_correlation(c, users, coherence)
-    mode = CROSS_TERMS.index(coherence.cross_terms)
+    weight_re, weight_im, root_kappa = np.empty((0, 0)), np.empty((0, 0)), np.empty(0)
+    if c.estimates is not None:
+        weight_re, weight_im = pilots.draw(c, c.estimates, amplitude, seed, tick, draws)
+        root_kappa = c.estimates.root_kappa
     return _ergodic(
         c.sat,
         c.receiver_size,
@@ -402,9 +464,13 @@ def ergodic_rate(
         c.mean_im,
         c.spread_re,
         c.spread_im,
+        c.steady,
+        root_kappa,
+        weight_re,
+        weight_im,
         amplitude,
         users,
-        mode,
+        CROSS_TERMS.index(coherence.cross_terms),
         math.exp(-(coherence.fast_rad**2)),
         coherence.slow_rad,
         np.empty((0, 0, 0, 0)) if gamma is None or not finite else gamma,
@@ -427,6 +493,10 @@ def _ergodic(
     mean_im: np.ndarray,
     spread_re: np.ndarray,
     spread_im: np.ndarray,
+    steady: np.ndarray,
+    root_kappa: np.ndarray,
+    weight_re: np.ndarray,
+    weight_im: np.ndarray,
     amplitude: np.ndarray,
     users: int,
     mode: int,
@@ -439,96 +509,140 @@ def _ergodic(
     tick: int,
     draws: int,
 ) -> np.ndarray:
-    count = sat.size
-    finite = mode == 1
+    finite, estimated = mode == 1, steady.size > 0
     served = np.zeros(users, dtype=np.bool_)
     for j in range(stream.size):
         if amplitude[j] > 0.0:
             served[stream[j]] = True
+    hears, at_sat, at_row, at_block, s_start = _receptions(users, receiver_size, stream_size, receiver)
+    # Of the streams a user hears, in the order it meets them; `place` says where each is.
+    place, heard = np.full(users, -1), np.empty(users, dtype=np.int64)
     sum_re, sum_im, powers = np.empty((users, draws)), np.empty((users, draws)), np.empty((users, draws))
-    cross_re = np.empty((users, count, draws)) if finite else np.empty((0, 0, 0))
-    cross_im = np.empty((users, count, draws)) if finite else np.empty((0, 0, 0))
-    members, member_count = np.empty((users, count), dtype=np.int64), np.zeros(users, dtype=np.int64)
+    lasting = np.empty((users, draws)) if estimated else np.empty((0, 0))
+    most = np.diff(hears).max() if finite and users else 0
+    cross_re, cross_im = np.empty((users, most, draws)), np.empty((users, most, draws))
+    members, member_count = np.empty((users, most), dtype=np.int64), np.zeros(users, dtype=np.int64)
     x, y, total = np.empty(draws), np.empty(draws), np.empty(draws)
     turn_re, turn_im = np.ones(draws), np.zeros(draws)
     rate = np.zeros(users)
     for k in range(users):
         if not served[k]:
             continue
-        sum_re[:] = 0.0
-        sum_im[:] = 0.0
-        powers[:] = 0.0
-        member_count[:] = 0
-        block, r0, s0 = 0, 0, 0
-        for l in range(count):
-            n, row, drawn = stream_size[l], -1, False
-            for i in range(receiver_size[l]):
-                if receiver[r0 + i] == k:
-                    row = i
-            for j in range(n):
-                p = amplitude[s0 + j]
-                if row < 0 or not p > 0.0:
+        count = 0
+        for at in range(hears[k], hears[k + 1]):
+            l, drawn = at_sat[at], False
+            for j in range(stream_size[l]):
+                p = amplitude[s_start[l] + j]
+                if not p > 0.0:
                     continue
                 if not drawn:
                     drawn = True
-                    _fading(pair_prefix(seed, purpose, k, sat[l]), tick * draws, x, y)
+                    complex_normals(pair_prefix(seed, purpose, k, sat[l]), tick * draws, x, y)
                     if slow_rad > 0.0:
                         prefix = pair_prefix(seed, slow_purpose, k, sat[l])
                         for t in range(draws):
                             turn = slow_rad * normal_of(mix(prefix ^ np.uint64(tick * draws + t)))
                             turn_re[t], turn_im[t] = math.cos(turn), math.sin(turn)
-                s, e = stream[s0 + j], block + row * n + j
+                e = at_block[at] + j
+                s = stream[s_start[l] + j]
+                if place[s] < 0:
+                    place[s] = count
+                    heard[count] = s
+                    sum_re[count] = 0.0
+                    sum_im[count] = 0.0
+                    powers[count] = 0.0
+                    if estimated:
+                        lasting[count] = 0.0
+                    member_count[count] = 0
+                    count += 1
+                q = place[s]
                 a, b, c, d = p * mean_re[e], p * mean_im[e], p * spread_re[e], p * spread_im[e]
+                still = 0.0
                 for t in range(draws):
-                    re, im = a + c * x[t] - d * y[t], b + c * y[t] + d * x[t]
+                    if estimated:
+                        g, h = root_kappa[at_row[at]] + x[t], y[t]
+                        g, h = c * g - d * h, c * h + d * g
+                        f, i = weight_re[s_start[l] + j, t], weight_im[s_start[l] + j, t]
+                        still = p * steady[e] * (x[t] * x[t] + y[t] * y[t])
+                        re, im = g * f - h * i - still, g * i + h * f
+                    else:
+                        re, im = a + c * x[t] - d * y[t], b + c * y[t] + d * x[t]
                     re, im = re * turn_re[t] - im * turn_im[t], re * turn_im[t] + im * turn_re[t]
-                    sum_re[s, t] += re
-                    sum_im[s, t] += im
-                    powers[s, t] += re * re + im * im
                     if finite:
-                        cross_re[s, l, t], cross_im[s, l, t] = re, im
+                        cross_re[q, member_count[q], t], cross_im[q, member_count[q], t] = re, im
+                    if not estimated:
+                        powers[q, t] += re * re + im * im
+                    elif s == k or mode == 0:
+                        re += still
+                        powers[q, t] += re * re + im * im
+                    else:
+                        lasting[q, t] += still
+                        powers[q, t] += re * re + im * im + (1.0 if mode == 3 else 1.0 - fast_share) * still * still
+                    sum_re[q, t] += re
+                    sum_im[q, t] += im
                 if finite:
-                    members[s, member_count[s]] = l
-                    member_count[s] += 1
-            block += receiver_size[l] * n
-            r0 += receiver_size[l]
-            s0 += n
+                    members[q, member_count[q]] = l
+                    member_count[q] += 1
         total[:] = 1.0
-        for s in range(users):
-            if s == k or not served[s]:
+        for s in np.sort(heard[:count]):
+            q = place[s]
+            place[s] = -1
+            if s == k:
                 continue
             if mode == 0:
                 for t in range(draws):
-                    coherent = sum_re[s, t] ** 2 + sum_im[s, t] ** 2
-                    total[t] += fast_share * coherent + (1.0 - fast_share) * powers[s, t]
+                    coherent = sum_re[q, t] ** 2 + sum_im[q, t] ** 2
+                    total[t] += fast_share * coherent + (1.0 - fast_share) * powers[q, t]
                 continue
             for t in range(draws):
-                total[t] += powers[s, t]
-            if finite:
-                for i in range(member_count[s]):
-                    l = members[s, i]
-                    for h in range(i):
-                        m = members[s, h]
-                        weight = 2.0 * fast_share * gamma[k, s, l, m]
-                        for t in range(draws):
-                            total[t] += weight * (
-                                cross_re[s, l, t] * cross_re[s, m, t] + cross_im[s, l, t] * cross_im[s, m, t]
-                            )
+                total[t] += powers[q, t]
+            if estimated and mode != 3:
+                for t in range(draws):
+                    total[t] += fast_share * lasting[q, t] ** 2
+            for i in range(member_count[q]):
+                for h in range(i):
+                    weight = 2.0 * fast_share * gamma[k, s, members[q, i], members[q, h]]
+                    for t in range(draws):
+                        total[t] += weight * (
+                            cross_re[q, i, t] * cross_re[q, h, t] + cross_im[q, i, t] * cross_im[q, h, t]
+                        )
+        own = np.flatnonzero(heard[:count] == k)
+        if not own.size:
+            continue
+        q = own[0]
         for t in range(draws):
-            useful = powers[k, t] if mode == 3 else sum_re[k, t] ** 2 + sum_im[k, t] ** 2
-            rate[k] += math.log2(1.0 + fast_share * useful / (total[t] + (1.0 - fast_share) * powers[k, t]))
+            useful = powers[q, t] if mode == 3 else sum_re[q, t] ** 2 + sum_im[q, t] ** 2
+            rate[k] += math.log2(1.0 + fast_share * useful / (total[t] + (1.0 - fast_share) * powers[q, t]))
         rate[k] /= draws
     return rate
 
 
 @njit(cache=True, nogil=True)
-def _fading(prefix: np.uint64, start: int, x: np.ndarray, y: np.ndarray) -> None:
-    """Standard complex normal draws x + i y, CN(0, 1)."""
-    for t in range(x.size):
-        key = mix(prefix ^ np.uint64(start + t))
-        radius = math.sqrt(-math.log(uniform_of(key)))
-        cosine, sine = circle_of(uniform_of(mix(key)))
-        x[t], y[t] = radius * cosine, radius * sine
+def _receptions(
+    users: int, receiver_size: np.ndarray, stream_size: np.ndarray, receiver: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Where each user is a receiver: pointers [user + 1] into satellite, receiver row and first coupling of that row.
+
+    Satellites of a user are in order. Last: the first stream of each satellite.
+    """
+    first = np.zeros(users + 1, dtype=np.int64)
+    for r in range(receiver.size):
+        first[receiver[r] + 1] += 1
+    first = np.cumsum(first)
+    fill = first[:-1].copy()
+    at_sat, at_row = np.empty(receiver.size, dtype=np.int64), np.empty(receiver.size, dtype=np.int64)
+    at_block, s_start = np.empty(receiver.size, dtype=np.int64), np.empty(stream_size.size, dtype=np.int64)
+    block, r, s = 0, 0, 0
+    for l in range(stream_size.size):
+        s_start[l] = s
+        for _ in range(receiver_size[l]):
+            place = fill[receiver[r]]
+            fill[receiver[r]] += 1
+            at_sat[place], at_row[place], at_block[place] = l, r, block
+            block += stream_size[l]
+            r += 1
+        s += stream_size[l]
+    return first, at_sat, at_row, at_block, s_start
 
 
 def spectral_efficiency(sinr: np.ndarray) -> np.ndarray:

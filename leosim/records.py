@@ -13,7 +13,7 @@ import numpy as np
 
 # One vocabulary of axes. `pair`, `event`, `priced` and `entry` are ragged: their length differs from
 # row to row, and the log keeps them as contiguous ragged arrays (CF conventions) with a size a row.
-RAGGED_AXES = ("pair", "priced", "event", "beam", "direction", "stream", "term", "receiver", "coupling")
+RAGGED_AXES = ("pair", "priced", "event", "beam", "direction", "stream", "term", "receiver", "coupling", "steady")
 FIXED_AXES = {"xyz": ("x", "y", "z"), "cosine": ("along", "cross")}
 STATIC_AXES = ("user", "sat", "entry")
 
@@ -251,10 +251,33 @@ class Beams(Record):
 
 
 @dataclass(frozen=True)
+class Estimates(Record):
+    """Beams made from channel estimates: the random weight eps of each stream's steering vector, E |eps|^2 = 1.
+
+    `eps_j = start_j + sum_i (fading_ji conj(alpha_i) + noise_ji z_i)` over the users i of its pilot, its terms:
+    alpha_i is the fading of the gain from the satellite to user i, z_i standard complex normal too. Receivers
+    and streams are those of the couplings.
+    """
+
+    t_ns: int
+    root_kappa: np.ndarray = array("receiver", doc="square root of the K-factor")
+    start_re: np.ndarray = array("stream", doc="real part of the mean weight")
+    start_im: np.ndarray = array("stream", doc="imaginary part of the mean weight")
+    random: np.ndarray = array("stream", doc="share of the weight's power that is random")
+    member_size: np.ndarray = array("stream", dtype="i8", doc="users of its pilot in view")
+    member: np.ndarray = array("term", dtype="i8", doc="receiver, counted within the satellite")
+    fading_re: np.ndarray = array("term", doc="real part of the weight of its fading")
+    fading_im: np.ndarray = array("term", doc="imaginary part of the weight of its fading")
+    noise: np.ndarray = array("term", doc="weight of the pilots' noise")
+
+
+@dataclass(frozen=True)
 class Couplings(Record):
     """Mean E and variance V of the gain from each stream to each user, a block a satellite, noise = 1.
 
     Block l is `[receiver, stream]` in C order; receivers and streams of one satellite are neighbours.
+    Where beams are made from estimates, `spread` is that of their steering vectors, and `steady` is the part of E
+    (real) that the phases of the channels do not turn: what a user's own pilot added to the beam.
     """
 
     t_ns: int
@@ -270,6 +293,8 @@ class Couplings(Record):
     variance: np.ndarray = array("coupling", doc="variance of the gain", source="Eq. (22)")
     spread_re: np.ndarray = array("coupling", doc="real part of the gain a unit of fading adds")
     spread_im: np.ndarray = array("coupling", doc="imaginary part of the gain a unit of fading adds")
+    steady: np.ndarray = array("steady", doc="part of the mean that does not rotate, as long as E or empty", default=())
+    estimates: Estimates | None = None
 
 
 @dataclass(frozen=True)

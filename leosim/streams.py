@@ -84,6 +84,16 @@ def normal_of(key: np.uint64) -> float:
 
 
 @njit(cache=True, nogil=True)
+def complex_normals(prefix: np.uint64, start: int, x: np.ndarray, y: np.ndarray) -> None:
+    """Fill x and y with standard complex normal numbers x + i y, CN(0, 1), of the indices from start on."""
+    for t in range(x.size):
+        key = mix(prefix ^ np.uint64(start + t))
+        radius = math.sqrt(-math.log(uniform_of(key)))
+        cosine, sine = circle_of(uniform_of(mix(key)))
+        x[t], y[t] = radius * cosine, radius * sine
+
+
+@njit(cache=True, nogil=True)
 def _uniforms(seed: int, purpose: int, user: np.ndarray, sat: np.ndarray, index: np.ndarray) -> np.ndarray:
     out = np.empty(user.size)
     for i in range(user.size):

@@ -22,7 +22,12 @@ def problem(view: View) -> tuple[couplings.Problem, np.ndarray]:
         mean, variance, allowed = rates.dense(c, view.user_count)
         useful = np.zeros(allowed.shape)
         useful[view.user, np.searchsorted(c.sat, view.sat)] = view.useful
-        return couplings.problem_from_dense(mean, variance, useful, allowed, view.gamma), order
+        if not c.steady.size:
+            return couplings.problem_from_dense(mean, variance, useful, allowed, view.gamma), order
+        steady, _, _ = rates.dense(c.replace(mean_re=c.steady, mean_im=np.zeros_like(c.steady)), view.user_count)
+        return couplings.problem_from_dense(mean - steady, variance, useful, allowed, view.gamma, steady), order
+    # What is left of a mean that turns, where powers add, adds as it is: rows, as with ideal coherence.
+    cross_terms = "ideal" if c.steady.size and view.cross_terms == "averaged" else view.cross_terms
     return (
         couplings.problem_from_blocks(
             view.user_count,
@@ -34,7 +39,7 @@ def problem(view: View) -> tuple[couplings.Problem, np.ndarray]:
             c.mean_re + 1j * c.mean_im,
             c.variance,
             view.useful,
-            view.cross_terms,
+            cross_terms,
         ),
         order,
     )
