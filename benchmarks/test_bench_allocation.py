@@ -140,7 +140,8 @@ def test_problem_from_blocks(benchmark):
         np.cumsum([0, *map(len, streams)]),
         np.concatenate(streams),
         np.cumsum([0, *(x.size for x in blocks)]),
-        np.concatenate([x.ravel() for x in blocks]),
+        np.concatenate([x.real.ravel() for x in blocks]),
+        np.concatenate([x.imag.ravel() for x in blocks]),
         np.concatenate([x.ravel() for x in spread]),
         np.concatenate([np.abs(mean[s, s, l]) for l, s in enumerate(streams)]),
     )

@@ -8,16 +8,45 @@ every lam and q certify t <= max_k q_k r_k, r_k = max_{u >= 0} (b^T u)^2 / (u^T 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from leosim.couplings import Arrays, gains, kernel
+from leosim import parallel
+from leosim.couplings import Arrays, kernel, stream_gains
 
 PRICE_EXPONENT = 0.55  # undamped (1) diverges in about one case of ten
+BALANCE = 1e-9  # relative change of powers at which a balance for given directions ends
+PARALLEL_WORK = 100_000  # couplings below which threads cost more than they save
 SMALLEST_RAISE_BIT = 1e-3  # a level that gains less ends the lexicographic raise
 
 
-@kernel
+@dataclass(frozen=True)
+class _State:
+    """The working arrays of one level: what the kernels read and write, a slot a user, pair or satellite."""
+
+    lam: np.ndarray  # [sat] prices, and those of the best bound
+    lam_best: np.ndarray
+    q: np.ndarray  # [user] virtual uplink powers
+    q_best: np.ndarray
+    passive: np.ndarray  # [pair] where the last directions are not 0
+    u: np.ndarray  # [pair] directions, and the same with overloaded satellites turned down
+    v: np.ndarray
+    gain: np.ndarray  # [receiver] of the directions u, of v
+    gain_clip: np.ndarray
+    num: np.ndarray  # [user] useful power of u, of v
+    num_clip: np.ndarray
+    r: np.ndarray  # [user] value of each direction, inf where it is not finished
+    power: np.ndarray  # [user] downlink powers for u, for v
+    power_clip: np.ndarray
+    load: np.ndarray  # [sat] and relative to the mean of the prices
+    price_load: np.ndarray
+    exponent: np.ndarray  # [sat] of the price step, and the last misfit
+    misfit: np.ndarray
+    p_best: np.ndarray  # [pair] best powers
+    bounds: np.ndarray  # lower, upper, iterations done
+
+
 def fixed_point(
     arrays: Arrays,
     n_sat: int,
@@ -32,60 +61,100 @@ def fixed_point(
 ) -> tuple[float, float, int]:
     """One level of the max-min by uplink-downlink duality; coherent useful power.
 
+    Directions of the users, and what they add to every receiver, are a map over users: on the threads of
+    `parallel.workers` where there is enough to do, with the same bits on any number of them.
+
     lam, q, passive and p_best are updated in place: best prices, and best powers above `lower`.
     Returns (lower, upper, iterations).
     """
-    ptr, sat, b, nb_ptr, nb_user, _, _, row_ptr, _, _, _ = arrays
-    n_user = len(ptr) - 1
-    n_max = 0
-    rows_max = 0
-    for k in range(n_user):
-        n_max = max(n_max, ptr[k + 1] - ptr[k])
-        rows_max = max(rows_max, row_ptr[k + 1] - row_ptr[k])
+    n_user, n_pair, n_nb = len(q), len(p_best), len(arrays[4])
+    state = _State(
+        lam=lam,
+        lam_best=lam.copy(),
+        q=q,
+        q_best=q.copy(),
+        passive=passive,
+        u=np.zeros(n_pair),
+        v=np.zeros(n_pair),
+        gain=np.zeros(n_nb),
+        gain_clip=np.zeros(n_nb),
+        num=np.zeros(n_user),
+        num_clip=np.zeros(n_user),
+        r=np.zeros(n_user),
+        power=np.zeros(n_user),
+        power_clip=np.zeros(n_user),
+        load=np.zeros(n_sat),
+        price_load=np.zeros(n_sat),
+        exponent=np.full(n_sat, PRICE_EXPONENT),
+        misfit=np.zeros(n_sat),
+        p_best=p_best,
+        bounds=np.array([lower, np.inf, 0.0]),
+    )
+    slots = tuple(getattr(state, f.name) for f in fields(_State))
+    work = len(arrays[7]) + len(arrays[11]) + n_pair
+    if parallel.count() > 1 and work >= PARALLEL_WORK:
+        for _ in range(max_iterations):
+            parallel.each_range(n_user, lambda k0, k1: _directions(k0, k1, arrays, slots))
+            _downlink(arrays, target, slots)
+            parallel.each_range(n_user, lambda k0, k1: _clipped(k0, k1, arrays, slots))
+            if _prices(arrays, target, lower, tol_bit, slots):
+                break
+    else:
+        _iterate(arrays, target, lower, tol_bit, max_iterations, slots)
+    if np.isfinite(state.bounds[1]):
+        lam[:] = state.lam_best
+        q[:] = state.q_best
+    return float(state.bounds[0]), float(state.bounds[1]), int(state.bounds[2])
+
+
+@kernel
+def _iterate(
+    arrays: Arrays, target: np.ndarray, start: float, tol_bit: float, max_iterations: int, slots: Arrays
+) -> None:
+    n_user = len(target)
+    for _ in range(max_iterations):
+        _directions(0, n_user, arrays, slots)
+        _downlink(arrays, target, slots)
+        _clipped(0, n_user, arrays, slots)
+        if _prices(arrays, target, start, tol_bit, slots):
+            break
+
+
+@kernel
+def _directions(first: int, last: int, arrays: Arrays, slots: Arrays) -> None:
+    # Of some users: the best direction u for the prices, its value r, and what it gives every receiver.
+    ptr, sat, b, nb_ptr, nb_user, var_ptr, var_at, var, row_ptr, _, _, _ = arrays
+    lam, _, q, _, passive, u, _, gain, _, num, _, r = slots[:12]
+    n_max, rows_max, nb_max = _widest(first, last, arrays)
     s_matrix = np.zeros((n_max, n_max))
     g = np.zeros((rows_max, n_max))
     chol = np.zeros((n_max, n_max))
     x = np.zeros(n_max)
     index = np.zeros(n_max, np.int64)
     slack = np.zeros(n_max)
-    u = np.zeros(ptr[n_user])
-    v = np.zeros(ptr[n_user])
-    square = np.zeros(ptr[n_user])
-    r = np.zeros(n_user)
-    r_safe = np.zeros(n_user)
-    gain = np.zeros(len(nb_user))
-    num = np.zeros(n_user)
-    own = np.zeros(n_user)
-    power = np.zeros(n_user)
-    power_clip = np.zeros(n_user)
-    load = np.zeros(n_sat)
-    price_load = np.zeros(n_sat)
-    scratch = np.zeros(n_sat)
-    lam_best = lam.copy()
-    q_best = q.copy()
-    upper = np.inf
-    exponent = np.full(n_sat, PRICE_EXPONENT)
-    misfit_before = np.zeros(n_sat)
-    rounds = 60 if target.max() > 0.0 else 30
-    start = lower
-    iteration = 0
-    while iteration < max_iterations:
-        iteration += 1
-        exact = True
-        for k in range(n_user):
-            a, z = ptr[k], ptr[k + 1]
-            _uplink_matrix(k, lam, q, arrays, s_matrix, g)
-            n = z - a
-            done = _direction(
-                n, s_matrix, b[a:z], passive[a:z], u[a:z], slack, index, chol, x, row_ptr[k + 1] == row_ptr[k]
-            )
-            exact = exact and done
-            top = 0.0
+    near = np.zeros(nb_max)
+    for k in range(first, last):
+        a, z = ptr[k], ptr[k + 1]
+        n = z - a
+        if row_ptr[k + 1] == row_ptr[k]:
+            # S is diagonal: u = S^-1 b, exact
+            for e in range(nb_ptr[k], nb_ptr[k + 1]):
+                near[e - nb_ptr[k]] = q[nb_user[e]]
             value = 0.0
+            for c in range(a, z):
+                total = lam[sat[c]]
+                for e in range(var_ptr[c], var_ptr[c + 1]):
+                    total += near[var_at[e]] * var[e]
+                u[c] = b[c] / total
+                passive[c] = True
+                value += b[c] * u[c]
+            r[k] = value
+        else:
+            _uplink_matrix(k, lam, q, arrays, s_matrix, g, near)
+            done = _direction(n, s_matrix, b[a:z], passive[a:z], u[a:z], slack, index, chol, x)
+            top = 0.0
             for c in range(n):
                 top = max(top, b[a + c])
-                value += b[a + c] * u[a + c]
-            r[k] = value
             # safe value: S w >= b gives r <= w^T S w; w = u / (1 - short)
             short = 0.0
             quadratic = 0.0
@@ -93,127 +162,172 @@ def fixed_point(
                 quadratic += u[a + c] * (slack[c] + b[a + c])
                 floor = max(b[a + c], 1e-9 * top)
                 short = max(short, (floor - b[a + c] - slack[c]) / floor)
-            r_safe[k] = quadratic / (1.0 - short) ** 2 if short < 0.5 else np.inf
-        # certificate: sum_k (q_k / t_k - 1 / r_k) useful_k >= 0 for every feasible SINR vector t_k
-        bound = 0.0
-        inverse = 0.0
-        excess = 0.0
-        for k in range(n_user):
-            if target[k] > 0.0:
-                total = 0.0
-                for a in range(ptr[k], ptr[k + 1]):
-                    total += b[a]
-                excess += max(0.0, q[k] / target[k] - 1.0 / r_safe[k]) * total * total
-            else:
-                bound = max(bound, q[k] * r_safe[k])
-                inverse += 1.0 / r_safe[k]
-        if exact and inverse > 0.0:
-            bound += excess / inverse
-            if bound < upper:
-                upper = bound
-                lam_best[:] = lam
-                q_best[:] = q
-        # downlink
-        for a in range(ptr[n_user]):
-            square[a] = u[a] * u[a]
-        gains(arrays, u, True, gain, num)
-        if iteration == 1:
-            for k in range(n_user):
-                power[k] = 1.0 / num[k]
-        t = _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, power, load, scratch, rounds, 1e-9)
-        if t < 0.0:
-            # targets out of reach with these directions: loads of the free balance steer the prices
-            for k in range(n_user):
-                power[k] = 1.0 / num[k]
-            zero = np.zeros(n_user)
-            _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, zero, power, load, scratch, 5, 1e-9)
-        else:
-            t = _worst(nb_ptr, nb_user, gain, num, target, power)
-            full = 0.0
-            for l in range(n_sat):
-                full = max(full, load[l])
-            if t > lower and full <= 1.0 + 1e-12:
-                lower = t
-                for k in range(n_user):
-                    for a in range(ptr[k], ptr[k + 1]):
-                        p_best[a] = u[a] * math.sqrt(power[k])
-        mean_load = 0.0
-        for l in range(n_sat):
-            mean_load += lam[l] * load[l]
-        for l in range(n_sat):
-            price_load[l] = load[l] / mean_load
-        # the same directions with the overloaded satellites turned down, balanced again
-        for k in range(n_user):
-            power_clip[k] = power[k] / mean_load
-            for a in range(ptr[k], ptr[k + 1]):
-                v[a] = u[a] / math.sqrt(max(1.0, price_load[sat[a]]))
-                square[a] = v[a] * v[a]
-        gains(arrays, v, True, gain, num)
-        t = _balance(
-            ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, power_clip, load, scratch, rounds, 1e-9
-        )
-        if t > 0.0:
-            t = _worst(nb_ptr, nb_user, gain, num, target, power_clip)
-            full = 0.0
-            for l in range(n_sat):
-                full = max(full, load[l])
-            if t > lower and full <= 1.0 + 1e-12:
-                lower = t
-                for k in range(n_user):
-                    for a in range(ptr[k], ptr[k + 1]):
-                        p_best[a] = v[a] * math.sqrt(power_clip[k])
-        if upper < np.inf and lower > 0.0 and math.log2((1.0 + upper) / (1.0 + lower)) <= tol_bit:
-            break
-        if target.max() > 0.0 and (iteration >= 8 or upper < np.inf):
-            # a level above the first: no gain found, or none to be found
-            top = lower if iteration >= 8 else max(lower, upper)
-            if math.log2((1.0 + top) / (1.0 + start)) < SMALLEST_RAISE_BIT:
-                break
-        # next prices and virtual powers
-        total = 0.0
-        for l in range(n_sat):
-            misfit = math.log(max(price_load[l], 1e-4))
-            if misfit * misfit_before[l] > 0.0:
-                exponent[l] = min(exponent[l] * 1.3, 6.0)
-            elif misfit * misfit_before[l] < 0.0:
-                exponent[l] = max(exponent[l] * 0.5, 0.2)
-            misfit_before[l] = misfit
-            lam[l] = max(lam[l] * math.exp(min(max(exponent[l] * misfit, -3.0), 3.0)), 1e-10)
-            total += lam[l]
-        for l in range(n_sat):
-            lam[l] /= total
-        gains(arrays, u, True, gain, num)
-        for k in range(n_user):
-            own[k] = 0.0
-            for a in range(ptr[k], ptr[k + 1]):
-                own[k] += lam[sat[a]] * u[a] * u[a]
-        _uplink_balance(nb_ptr, nb_user, gain, num, own, target, q, 60, 1e-9)
-    if upper < np.inf:
-        lam[:] = lam_best
-        q[:] = q_best
-    return lower, upper, iteration
+            r[k] = quadratic / (1.0 - short) ** 2 if done and short < 0.5 else np.inf
+        stream_gains(k, arrays, u, True, gain, num)
 
 
 @kernel
-def _uplink_matrix(k: int, lam: np.ndarray, q: np.ndarray, arrays: Arrays, s: np.ndarray, g: np.ndarray) -> None:
-    # S_k = sum_j q_j M_jk + diag(lam), lower triangle
-    ptr, sat, _, nb_ptr, nb_user, var_ptr, var, row_ptr, row_user, f_ptr, f = arrays
+def _widest(first: int, last: int, arrays: Arrays) -> tuple[int, int, int]:
+    # Most pairs, factor rows and receivers of any of some users.
+    ptr, nb_ptr, row_ptr = arrays[0], arrays[3], arrays[8]
+    n_max, rows_max, nb_max = 0, 0, 0
+    for k in range(first, last):
+        n_max = max(n_max, ptr[k + 1] - ptr[k])
+        rows_max = max(rows_max, row_ptr[k + 1] - row_ptr[k])
+        nb_max = max(nb_max, nb_ptr[k + 1] - nb_ptr[k])
+    return n_max, rows_max, nb_max
+
+
+@kernel
+def _downlink(arrays: Arrays, target: np.ndarray, slots: Arrays) -> None:
+    # The bound of the prices, the powers for the directions, and the directions v for full satellites.
+    ptr, sat, b, nb_ptr, nb_user = arrays[:5]
+    lam, lam_best, q, q_best, _, u, v, gain, _, num, _, r, power, power_clip, load, price_load = slots[:16]
+    p_best, bounds = slots[18], slots[19]
+    n_user, n_sat = len(target), len(lam)
+    bounds[2] += 1.0
+    # certificate: sum_k (q_k / t_k - 1 / r_k) useful_k >= 0 for every feasible SINR vector t_k
+    bound = 0.0
+    inverse = 0.0
+    excess = 0.0
+    for k in range(n_user):
+        if target[k] > 0.0:
+            total = 0.0
+            for a in range(ptr[k], ptr[k + 1]):
+                total += b[a]
+            excess += max(0.0, q[k] / target[k] - 1.0 / r[k]) * total * total
+        else:
+            bound = max(bound, q[k] * r[k])
+            inverse += 1.0 / r[k]
+    if bound < np.inf and inverse > 0.0:
+        bound += excess / inverse
+        if bound < bounds[1]:
+            bounds[1] = bound
+            lam_best[:] = lam
+            q_best[:] = q
+    square = np.empty(len(u))
+    fixed_load = np.empty(n_sat)
+    for a in range(len(u)):
+        square[a] = u[a] * u[a]
+    if bounds[2] == 1.0:
+        for k in range(n_user):
+            power[k] = 1.0 / num[k]
+    t = _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, power, load, fixed_load)
+    if t < 0.0:
+        # targets out of reach with these directions: loads of the free balance steer the prices
+        for k in range(n_user):
+            power[k] = 1.0 / num[k]
+        zero = np.zeros(n_user)
+        _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, zero, power, load, fixed_load)
+    else:
+        _keep_best(ptr, nb_ptr, nb_user, gain, num, target, power, load, u, bounds, p_best)
+    mean_load = 0.0
+    for l in range(n_sat):
+        mean_load += lam[l] * load[l]
+    for l in range(n_sat):
+        price_load[l] = load[l] / mean_load
+    for k in range(n_user):
+        power_clip[k] = power[k] / mean_load
+        for a in range(ptr[k], ptr[k + 1]):
+            v[a] = u[a] / math.sqrt(max(1.0, price_load[sat[a]]))
+
+
+@kernel
+def _clipped(first: int, last: int, arrays: Arrays, slots: Arrays) -> None:
+    # Of some users: what the directions v give every receiver.
+    v, gain_clip, num_clip = slots[6], slots[8], slots[10]
+    for k in range(first, last):
+        stream_gains(k, arrays, v, True, gain_clip, num_clip)
+
+
+@kernel
+def _prices(arrays: Arrays, target: np.ndarray, start: float, tol_bit: float, slots: Arrays) -> bool:
+    # Powers for the directions v, then the next prices and virtual powers. True: this is the end.
+    ptr, sat, _, nb_ptr, nb_user = arrays[:5]
+    lam, _, q, _, _, u, v, gain, gain_clip, num, num_clip, _, _, power_clip, load, price_load = slots[:16]
+    exponent, misfit_before, p_best, bounds = slots[16:]
+    n_user, n_sat = len(target), len(lam)
+    square = np.empty(len(v))
+    fixed_load = np.empty(n_sat)
+    for a in range(len(v)):
+        square[a] = v[a] * v[a]
+    t = _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain_clip, num_clip, square, target, power_clip, load, fixed_load)
+    if t > 0.0:
+        _keep_best(ptr, nb_ptr, nb_user, gain_clip, num_clip, target, power_clip, load, v, bounds, p_best)
+    lower, upper, iteration = bounds
+    if upper < np.inf and lower > 0.0 and math.log2((1.0 + upper) / (1.0 + lower)) <= tol_bit:
+        return True
+    if target.max() > 0.0 and (iteration >= 8 or upper < np.inf):
+        # a level above the first: no gain found, or none to be found
+        top = lower if iteration >= 8 else max(lower, upper)
+        if math.log2((1.0 + top) / (1.0 + start)) < SMALLEST_RAISE_BIT:
+            return True
+    total = 0.0
+    for l in range(n_sat):
+        misfit = math.log(max(price_load[l], 1e-4))
+        if misfit * misfit_before[l] > 0.0:
+            exponent[l] = min(exponent[l] * 1.3, 6.0)
+        elif misfit * misfit_before[l] < 0.0:
+            exponent[l] = max(exponent[l] * 0.5, 0.2)
+        misfit_before[l] = misfit
+        lam[l] = max(lam[l] * math.exp(min(max(exponent[l] * misfit, -3.0), 3.0)), 1e-10)
+        total += lam[l]
+    for l in range(n_sat):
+        lam[l] /= total
+    own = np.zeros(n_user)
+    for k in range(n_user):
+        for a in range(ptr[k], ptr[k + 1]):
+            own[k] += lam[sat[a]] * u[a] * u[a]
+    _uplink_balance(nb_ptr, nb_user, gain, num, own, target, q)
+    return False
+
+
+@kernel
+def _keep_best(
+    ptr: np.ndarray,
+    nb_ptr: np.ndarray,
+    nb_user: np.ndarray,
+    gain: np.ndarray,
+    num: np.ndarray,
+    target: np.ndarray,
+    power: np.ndarray,
+    load: np.ndarray,
+    u: np.ndarray,
+    bounds: np.ndarray,
+    p_best: np.ndarray,
+) -> None:
+    # Directions u with these powers become the best point when they are feasible and better.
+    t = _worst(nb_ptr, nb_user, gain, num, target, power)
+    if t > bounds[0] and load.max() <= 1.0 + 1e-12:
+        bounds[0] = t
+        for k in range(len(power)):
+            for a in range(ptr[k], ptr[k + 1]):
+                p_best[a] = u[a] * math.sqrt(power[k])
+
+
+@kernel
+def _uplink_matrix(
+    k: int, lam: np.ndarray, q: np.ndarray, arrays: Arrays, s: np.ndarray, g: np.ndarray, near: np.ndarray
+) -> None:
+    # S_k = sum_j q_j M_jk + diag(lam), lower triangle; near: scratch for the q of the receivers
+    ptr, sat, _, nb_ptr, nb_user, var_ptr, var_at, var, row_ptr, row_at, f_ptr, f = arrays
     n = ptr[k + 1] - ptr[k]
     for i in range(n):
         for j in range(i + 1):
             s[i, j] = 0.0
-    for c in range(n):
-        s[c, c] = lam[sat[ptr[k] + c]]
     for e in range(nb_ptr[k], nb_ptr[k + 1]):
-        weight = q[nb_user[e]]
-        v0 = var_ptr[k] + (e - nb_ptr[k]) * n
-        for c in range(n):
-            s[c, c] += weight * var[v0 + c]
+        near[e - nb_ptr[k]] = q[nb_user[e]]
+    for c in range(n):
+        a = ptr[k] + c
+        total = lam[sat[a]]
+        for e in range(var_ptr[a], var_ptr[a + 1]):
+            total += near[var_at[e]] * var[e]
+        s[c, c] = total
     rows = row_ptr[k + 1] - row_ptr[k]
     if rows == 0:
         return
     for r in range(rows):
-        weight = math.sqrt(q[row_user[row_ptr[k] + r]])
+        weight = math.sqrt(near[row_at[row_ptr[k] + r]])
         f0 = f_ptr[k] + r * n
         for c in range(n):
             g[r, c] = weight * f[f0 + c]
@@ -244,19 +358,12 @@ def _direction(
     index: np.ndarray,
     chol: np.ndarray,
     x: np.ndarray,
-    diagonal: bool,
 ) -> bool:
     # max (b^T u)^2 / (u^T S u), u >= 0, as the least-squares problem S u = b with block principal
     # pivoting from the given passive set; slack = S u - b. False: not finished.
     top = 0.0
     for c in range(n):
         top = max(top, b[c])
-    if diagonal:
-        for c in range(n):
-            u[c] = b[c] / s[c, c]
-            slack[c] = 0.0
-            passive[c] = True
-        return True
     fewest = n + 1
     tries = 3
     for _ in range(3 * n + 30):
@@ -346,12 +453,12 @@ def _balance(
     s: np.ndarray,
     load: np.ndarray,
     fixed_load: np.ndarray,
-    rounds: int,
-    precise: float,
 ) -> float:
     # Downlink powers s for given directions: frozen users exactly at their target, the others at one
     # common SINR t, as large as the fullest satellite allows. Returns t (-1: targets not reachable).
     n_user = len(ptr) - 1
+    some_frozen = target.max() > 0.0
+    rounds, precise = (60, 1e-9) if some_frozen else (30, BALANCE)
     y = np.empty(n_user)
     t = -1.0
     for _ in range(rounds):
@@ -399,14 +506,12 @@ def _uplink_balance(
     own: np.ndarray,
     target: np.ndarray,
     q: np.ndarray,
-    rounds: int,
-    precise: float,
 ) -> None:
     # Virtual uplink powers for given directions: frozen users at their target, the others at one
     # common SINR, sum q = 1.
     n_user = len(num)
     y = np.empty(n_user)
-    for _ in range(rounds):
+    for _ in range(60):
         frozen = 0.0
         free = 0.0
         for k in range(n_user):
@@ -430,7 +535,7 @@ def _uplink_balance(
             new = y[k] / total
             change = max(change, abs(new - q[k]) / new)
             q[k] = new
-        if change < precise:
+        if change < BALANCE:
             break
 
 
@@ -455,7 +560,6 @@ def _worst(
     return t
 
 
-@kernel
 def scores(
     arrays: Arrays, lam: np.ndarray, q: np.ndarray, weight: np.ndarray, support: np.ndarray, score: np.ndarray
 ) -> None:
@@ -465,12 +569,23 @@ def scores(
     gains with them, slack^2 / Schur complement / r. Unused pairs of the support get minus what they are
     short of being used.
     """
-    ptr, _, b, _, _, _, _, row_ptr, _, _, _ = arrays
-    n_max = 0
-    rows_max = 0
-    for k in range(len(ptr) - 1):
-        n_max = max(n_max, ptr[k + 1] - ptr[k])
-        rows_max = max(rows_max, row_ptr[k + 1] - row_ptr[k])
+    parallel.each_range(len(q), lambda k0, k1: _scores(k0, k1, arrays, lam, q, weight, support, score))
+
+
+@kernel
+def _scores(
+    first: int,
+    last: int,
+    arrays: Arrays,
+    lam: np.ndarray,
+    q: np.ndarray,
+    weight: np.ndarray,
+    support: np.ndarray,
+    score: np.ndarray,
+) -> None:
+    ptr, _, b = arrays[:3]
+    n_max, rows_max, nb_max = _widest(first, last, arrays)
+    near = np.zeros(nb_max)
     s = np.zeros((n_max, n_max))
     part = np.zeros((n_max, n_max))
     g = np.zeros((rows_max, n_max))
@@ -482,7 +597,7 @@ def scores(
     u = np.zeros(n_max)
     slack = np.zeros(n_max)
     b_part = np.zeros(n_max)
-    for k in range(len(ptr) - 1):
+    for k in range(first, last):
         a0 = ptr[k]
         n = ptr[k + 1] - a0
         m = 0
@@ -494,13 +609,13 @@ def scores(
             for c in range(n):
                 score[a0 + c] = 0.0
             continue
-        _uplink_matrix(k, lam, q, arrays, s, g)
+        _uplink_matrix(k, lam, q, arrays, s, g, near)
         for i in range(m):
             b_part[i] = b[a0 + chosen[i]]
             for j in range(i + 1):
                 part[i, j] = s[chosen[i], chosen[j]]
         passive = np.ones(m, np.bool_)
-        _direction(m, part, b_part, passive, u, slack, index, chol, x, False)
+        _direction(m, part, b_part, passive, u, slack, index, chol, x)
         z = 0
         r = 0.0
         for i in range(m):

@@ -214,14 +214,15 @@ def _cone_program(problem: Problem) -> _Cones:
     by_receiver: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(n_user)]
     for k in range(n_user):
         a = np.arange(problem.pair_ptr[k], problem.pair_ptr[k + 1])
-        v = problem.variance[problem.var_ptr[k] : problem.var_ptr[k + 1]].reshape(-1, len(a))
-        for i, e in enumerate(range(problem.nb_ptr[k], problem.nb_ptr[k + 1])):
-            for c in np.flatnonzero(v[i]):
-                by_receiver[problem.nb_user[e]].append((a[c : c + 1], np.sqrt(v[i, c : c + 1])))
+        user = problem.nb_user[problem.nb_ptr[k] : problem.nb_ptr[k + 1]]
+        for pair in a:
+            for e in range(problem.var_ptr[pair], problem.var_ptr[pair + 1]):
+                coefficient = np.sqrt(problem.variance[e : e + 1])
+                by_receiver[user[problem.var_at[e]]].append((np.array([pair]), coefficient))
         f = problem.factor[problem.factor_ptr[k] : problem.factor_ptr[k + 1]].reshape(-1, len(a))
         for i, r in enumerate(range(problem.row_ptr[k], problem.row_ptr[k + 1])):
             some = np.flatnonzero(f[i])
-            by_receiver[problem.row_user[r]].append((a[some], f[i, some]))
+            by_receiver[user[problem.row_at[r]]].append((a[some], f[i, some]))
     rows, cols, values = [], [], []
     cones: list[tuple[str, int]] = [("nonnegative", n_pair)]
     rows.append(np.arange(n_pair))
@@ -389,15 +390,9 @@ def _level_noncoherent(problem: Problem, target: np.ndarray, p: np.ndarray, lowe
 
 def _variance_triplets(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Nonzero variances as (receiver, pair, value), each [entry]."""
-    width = np.diff(problem.pair_ptr)
-    stream = np.repeat(np.arange(problem.n_user), np.diff(problem.nb_ptr))
-    start = problem.pair_ptr[stream]
-    size = width[stream]
-    receivers = np.repeat(problem.nb_user, size)
-    offset = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
-    pairs = np.repeat(start, size) + offset
+    pairs = np.repeat(np.arange(len(problem.useful)), np.diff(problem.var_ptr))
     keep = problem.variance != 0.0
-    return receivers[keep], pairs[keep], problem.variance[keep]
+    return problem.receivers()[keep], pairs[keep], problem.variance[keep]
 
 
 def _noncoherent_bound(
