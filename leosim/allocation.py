@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from leosim.couplings import Problem, parts, problem_from_dense, sinr
-from leosim.levels import LARGEST_GAP_BIT, solve_levels
+from leosim.couplings import Part, Problem, parts, problem_from_dense, sinr
+from leosim.levels import LARGEST_CONIC, LARGEST_GAP_BIT, Powers, rate_difference, solve_level, solve_levels
 from leosim.records import NO_SATELLITE, SERVED
 from leosim.support import assign, search, solve_support
 
+WITHOUT_TOL_BIT = 0.02  # certificate gap that ends the estimate of what leaving a user out buys
+WITHOUT_ITERATIONS = 12
 SMALLEST_AMPLITUDE = 1e-6  # amplitudes below it are dropped
 
 
@@ -42,6 +44,9 @@ class Allocation:
     level_sinr : [level] SINR of each level, of the poorest component that has it (1)
     level_gap_bit : [level] largest certificate gap of each level (bit/s/Hz); levels above the first are
         refined by the fixed point only
+    bottleneck : the user of the poorest component on whom the minimum depends most; -1: none
+    without : minimum SINR the other served users can have at least, on their support, when the bottleneck
+        user is left out (1); nan: nobody else is served, or no bottleneck
     served : [user] bool; reason : [user] int, see `records.USER_STATUS`
     status : "optimal" (gap met by the fixed point), "fallback" (met by the conic program),
         "inaccurate" (gap not met), "empty" (nobody to serve)
@@ -64,6 +69,8 @@ class Allocation:
     lam: np.ndarray
     q: np.ndarray
     fallbacks: int = 0
+    bottleneck: int = -1
+    without: float = math.nan
 
     @property
     def warm(self) -> Warm:
@@ -71,25 +78,28 @@ class Allocation:
         return Warm(self.lam, self.q)
 
 
-def allocate(problem: Problem, k_max: int, warm: Warm | None = None) -> Allocation:
+def allocate(
+    problem: Problem, k_max: int, warm: Warm | None = None, waited: np.ndarray | None = None
+) -> Allocation:
     """Serving sets and powers: at most k_max users a satellite, the minimum SINR as large as found.
 
     The problem without K_max is solved first (its certified upper bound is `bound`), then a support is
     chosen (see `support.search`) and the powers are polished on it (see max_min; `lower` and `upper` are
     certified on that support). Users without a satellite, or without room (a maximum matching under
-    K_max, strongest first), are not served and leave the max-min.
+    K_max, those who have waited longest first, then the strongest), are not served and leave the max-min.
 
-    warm : prices of the previous allocation
-    Raises ValueError on k_max < 1 or a warm start of the wrong shape.
+    warm : prices of the previous allocation; waited : [user] int, decisions in a row without room so far
+    Raises ValueError on k_max < 1, a warm start or waits of the wrong shape.
     """
-    match, reason = assign(problem, k_max)
+    match, reason = assign(problem, k_max, waited)
     users = reason == SERVED
     support = users[problem.pair_user] & (problem.useful > 0.0)
     if not users.any():
         nothing = max_min(problem, support, warm)
         return replace(nothing, reason=reason)
     lam, q = _start(problem, warm)
-    relaxed = solve_support(problem, users, support, lam, q, LARGEST_GAP_BIT, True)
+    tol_bit = LARGEST_GAP_BIT if problem.size <= LARGEST_CONIC else 4.0 * LARGEST_GAP_BIT
+    relaxed = solve_support(problem, users, support, lam, q, tol_bit, True)
     found = search(problem, k_max, users, match, relaxed)
     polished = max_min(problem, found.support, Warm(found.lam, found.q))
     return replace(
@@ -153,6 +163,7 @@ def max_min(
     level_sinr: list[float] = []
     level_gap: list[float] = []
     upper, gap, iterations, fallbacks = math.inf, 0.0, 0, 0
+    solved: list[tuple[Part, Powers]] = []
     for part in parts(problem, served, support):
         found = solve_levels(
             part.problem,
@@ -164,6 +175,7 @@ def max_min(
             raise_levels,
             fallback,
         )
+        solved.append((part, found))
         p[part.pairs] = found.p
         lam[part.sats] = found.lam
         q[part.users] = found.q
@@ -179,6 +191,7 @@ def max_min(
         gap = max(gap, found.gap_bit)
         iterations += found.iterations
         fallbacks += found.fallbacks
+    bottleneck, without = _bottleneck(solved)
     p = _clean(problem, p)
     values = sinr(problem, p)
     some = bool(served.any())
@@ -201,7 +214,46 @@ def max_min(
         lam=lam,
         q=q,
         fallbacks=fallbacks,
+        bottleneck=bottleneck,
+        without=without,
     )
+
+
+def _bottleneck(solved: list[tuple[Part, Powers]]) -> tuple[int, float]:
+    """The bottleneck user of the poorest component, and what the others can have without it: row, SINR.
+
+    A solve of that component without the user, from its prices and to a loose tolerance.
+    """
+    if not solved:
+        return -1, math.nan
+    order = sorted(solved, key=lambda x: x[1].level_sinr[0])
+    part, powers = order[0]
+    if powers.bottleneck < 0:
+        return -1, math.nan
+    problem = part.problem
+    least = order[1][1].level_sinr[0] if len(order) > 1 else math.inf
+    others = np.arange(problem.n_user) != powers.bottleneck
+    kept = others[problem.pair_user]
+    if others.any():
+        now = sinr(problem, np.where(kept, powers.p, 0.0))
+        for rest in parts(problem, others, kept):
+            start = float(now[rest.users].min())
+            if rate_difference(start, least) > 0.0:
+                continue
+            x = rest.problem
+            level = solve_level(
+                x,
+                np.zeros(x.n_user),
+                powers.lam[rest.sats],
+                powers.q[rest.users],
+                powers.p[rest.pairs],
+                start,
+                WITHOUT_TOL_BIT,
+                WITHOUT_ITERATIONS,
+                False,
+            )
+            least = min(least, level.lower)
+    return int(part.users[powers.bottleneck]), least if math.isfinite(least) else math.nan
 
 
 def _start(problem: Problem, warm: Warm | None) -> tuple[np.ndarray, np.ndarray]:

@@ -434,12 +434,99 @@ def stream_gains(k: int, arrays: Arrays, u: np.ndarray, coherent: bool, gain: np
         mine[row_at[r]] += total * total
 
 
+def sinr_of_blocks(
+    n_user: int,
+    sat_recv_ptr: np.ndarray,
+    recv_user: np.ndarray,
+    sat_stream_ptr: np.ndarray,
+    stream_user: np.ndarray,
+    mean_re: np.ndarray,
+    mean_im: np.ndarray,
+    variance: np.ndarray,
+    useful: np.ndarray,
+    p: np.ndarray,
+    coherence: str,
+) -> np.ndarray:
+    """`sinr` straight from the blocks of `problem_from_blocks`, nothing left out; p : [stream] amplitudes.
+
+    Returns [user] (1).
+    """
+    streams, column = np.unique(stream_user[p > 0.0], return_inverse=True)  # those that are sent
+    column_of = np.full(n_user, -1, dtype=np.int64)
+    column_of[streams[column]] = column
+    return _sinr_of_blocks(
+        n_user,
+        sat_recv_ptr,
+        recv_user,
+        sat_stream_ptr,
+        stream_user,
+        mean_re,
+        mean_im,
+        variance,
+        useful,
+        np.ascontiguousarray(p, dtype=float),
+        column_of,
+        len(streams) if coherence == "ideal" else 0,
+        coherence != "noncoherent",
+    )
+
+
+@kernel
+def _sinr_of_blocks(
+    n_user: int,
+    recv_ptr: np.ndarray,
+    recv_user: np.ndarray,
+    stream_ptr: np.ndarray,
+    stream_user: np.ndarray,
+    mean_re: np.ndarray,
+    mean_im: np.ndarray,
+    variance: np.ndarray,
+    useful: np.ndarray,
+    p: np.ndarray,
+    column_of: np.ndarray,
+    ideal_streams: int,
+    coherent: bool,
+) -> np.ndarray:
+    noise = np.ones(n_user)
+    num = np.zeros(n_user)
+    sum_re = np.zeros((n_user if ideal_streams else 0, ideal_streams))
+    sum_im = np.zeros((n_user if ideal_streams else 0, ideal_streams))
+    for e in range(len(stream_user)):
+        amplitude = useful[e] * p[e]
+        num[stream_user[e]] += amplitude if coherent else amplitude * amplitude
+    block = 0
+    for l in range(len(recv_ptr) - 1):
+        n = stream_ptr[l + 1] - stream_ptr[l]
+        for e in range(stream_ptr[l], stream_ptr[l + 1]):
+            if p[e] <= 0.0:
+                continue
+            k = stream_user[e]
+            for i in range(recv_ptr[l], recv_ptr[l + 1]):
+                j = recv_user[i]
+                at = block + (i - recv_ptr[l]) * n + e - stream_ptr[l]
+                noise[j] += variance[at] * p[e] * p[e]
+                if j == k:
+                    continue
+                if ideal_streams > 0:
+                    sum_re[j, column_of[k]] += mean_re[at] * p[e]
+                    sum_im[j, column_of[k]] += mean_im[at] * p[e]
+                else:
+                    noise[j] += (mean_re[at] ** 2 + mean_im[at] ** 2) * p[e] * p[e]
+        block += n * (recv_ptr[l + 1] - recv_ptr[l])
+    for j in range(n_user):
+        for c in range(ideal_streams):
+            noise[j] += sum_re[j, c] ** 2 + sum_im[j, c] ** 2
+        if coherent:
+            num[j] *= num[j]
+    return num / noise
+
+
 # ---------------------------------------------------------------------------------------------
 # Parts of a problem
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A problem of its own cut out of a larger one, and where its users, satellites and pairs are there."""
 
     problem: Problem
@@ -448,12 +535,12 @@ class _Part:
     pairs: np.ndarray
 
 
-def _part(problem: Problem, users: np.ndarray, keep_pair: np.ndarray) -> _Part:
+def _part(problem: Problem, users: np.ndarray, keep_pair: np.ndarray) -> Part:
     *arrays, sats, pairs = _restrict(problem.arrays(), problem.n_sat, users, keep_pair)
-    return _Part(_problem(len(users), len(sats), arrays, problem.coherent), users, sats, pairs)
+    return Part(_problem(len(users), len(sats), arrays, problem.coherent), users, sats, pairs)
 
 
-def parts(problem: Problem, keep_user: np.ndarray, keep_pair: np.ndarray) -> list[_Part]:
+def parts(problem: Problem, keep_user: np.ndarray, keep_pair: np.ndarray) -> list[Part]:
     """The connected components, each a problem of its own."""
     users = np.flatnonzero(keep_user)
     if not users.size:
@@ -468,7 +555,7 @@ def parts(problem: Problem, keep_user: np.ndarray, keep_pair: np.ndarray) -> lis
     for c in range(count):
         part = _part(x, np.flatnonzero(label == c), everything)
         found.append(
-            _Part(part.problem, whole.users[part.users], whole.sats[part.sats], whole.pairs[part.pairs])
+            Part(part.problem, whole.users[part.users], whole.sats[part.sats], whole.pairs[part.pairs])
         )
     return found
 

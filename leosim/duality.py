@@ -16,7 +16,7 @@ from leosim import parallel
 from leosim.couplings import Arrays, kernel, stream_gains
 
 PRICE_EXPONENT = 0.55  # undamped (1) diverges in about one case of ten
-BALANCE = 1e-9  # relative change of powers at which a balance for given directions ends
+BALANCE = 1e-2  # of the gap: relative change of powers at which a balance for given directions ends
 PARALLEL_WORK = 100_000  # couplings below which threads cost more than they save
 SMALLEST_RAISE_BIT = 1e-3  # a level that gains less ends the lexicographic raise
 
@@ -205,6 +205,7 @@ def _downlink(arrays: Arrays, target: np.ndarray, slots: Arrays) -> None:
             bounds[1] = bound
             lam_best[:] = lam
             q_best[:] = q
+    precise = _precision(target, bounds)
     square = np.empty(len(u))
     fixed_load = np.empty(n_sat)
     for a in range(len(u)):
@@ -212,13 +213,13 @@ def _downlink(arrays: Arrays, target: np.ndarray, slots: Arrays) -> None:
     if bounds[2] == 1.0:
         for k in range(n_user):
             power[k] = 1.0 / num[k]
-    t = _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, power, load, fixed_load)
+    t = _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, target, power, load, fixed_load, precise)
     if t < 0.0:
         # targets out of reach with these directions: loads of the free balance steer the prices
         for k in range(n_user):
             power[k] = 1.0 / num[k]
         zero = np.zeros(n_user)
-        _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, zero, power, load, fixed_load)
+        _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain, num, square, zero, power, load, fixed_load, precise)
     else:
         _keep_best(ptr, nb_ptr, nb_user, gain, num, target, power, load, u, bounds, p_best)
     mean_load = 0.0
@@ -251,7 +252,10 @@ def _prices(arrays: Arrays, target: np.ndarray, start: float, tol_bit: float, sl
     fixed_load = np.empty(n_sat)
     for a in range(len(v)):
         square[a] = v[a] * v[a]
-    t = _balance(ptr, sat, n_sat, nb_ptr, nb_user, gain_clip, num_clip, square, target, power_clip, load, fixed_load)
+    precise = _precision(target, bounds)
+    t = _balance(
+        ptr, sat, n_sat, nb_ptr, nb_user, gain_clip, num_clip, square, target, power_clip, load, fixed_load, precise
+    )
     if t > 0.0:
         _keep_best(ptr, nb_ptr, nb_user, gain_clip, num_clip, target, power_clip, load, v, bounds, p_best)
     lower, upper, iteration = bounds
@@ -278,8 +282,19 @@ def _prices(arrays: Arrays, target: np.ndarray, start: float, tol_bit: float, sl
     for k in range(n_user):
         for a in range(ptr[k], ptr[k + 1]):
             own[k] += lam[sat[a]] * u[a] * u[a]
-    _uplink_balance(nb_ptr, nb_user, gain, num, own, target, q)
+    _uplink_balance(nb_ptr, nb_user, gain, num, own, target, q, _precision(target, bounds))
     return False
+
+
+@kernel
+def _precision(target: np.ndarray, bounds: np.ndarray) -> float:
+    # How well powers are balanced: as the gap asks for, and exactly where users are held at a target.
+    if target.max() > 0.0:
+        return 1e-9
+    lower, upper = bounds[0], bounds[1]
+    if lower <= 0.0 or upper == np.inf:
+        return 0.1 * BALANCE
+    return max(1e-9, BALANCE * min(0.1, math.log((1.0 + upper) / (1.0 + lower))))
 
 
 @kernel
@@ -453,12 +468,12 @@ def _balance(
     s: np.ndarray,
     load: np.ndarray,
     fixed_load: np.ndarray,
+    precise: float,
 ) -> float:
     # Downlink powers s for given directions: frozen users exactly at their target, the others at one
     # common SINR t, as large as the fullest satellite allows. Returns t (-1: targets not reachable).
     n_user = len(ptr) - 1
-    some_frozen = target.max() > 0.0
-    rounds, precise = (60, 1e-9) if some_frozen else (30, BALANCE)
+    rounds = 60 if target.max() > 0.0 else 10
     y = np.empty(n_user)
     t = -1.0
     for _ in range(rounds):
@@ -506,12 +521,13 @@ def _uplink_balance(
     own: np.ndarray,
     target: np.ndarray,
     q: np.ndarray,
+    precise: float,
 ) -> None:
     # Virtual uplink powers for given directions: frozen users at their target, the others at one
     # common SINR, sum q = 1.
     n_user = len(num)
     y = np.empty(n_user)
-    for _ in range(60):
+    for _ in range(60 if target.max() > 0.0 else 20):
         frozen = 0.0
         free = 0.0
         for k in range(n_user):
@@ -535,7 +551,7 @@ def _uplink_balance(
             new = y[k] / total
             change = max(change, abs(new - q[k]) / new)
             q[k] = new
-        if change < BALANCE:
+        if change < precise:
             break
 
 

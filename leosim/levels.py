@@ -17,12 +17,16 @@ from leosim.duality import SMALLEST_RAISE_BIT, fixed_point
 
 BOTTLENECK_SHARE = 0.1  # of the mean sensitivity: users above it are the bottleneck of a level
 LARGEST_GAP_BIT = 5e-4  # certificate gap (bit/s/Hz) above which the conic program decides
+LARGEST_CONIC = 50_000  # couplings of a problem up to which the conic program may decide: seconds at most
 LEVEL_ITERATIONS = 30  # of a level above the first, which has no conic fallback
 
 
 @dataclass(frozen=True)
 class Powers:
-    """All levels of one part: powers, level of each user, SINR and certificate of each level."""
+    """All levels of one part: powers, level of each user, SINR and certificate of each level.
+
+    bottleneck : the user with the greatest share of the sensitivity of the first level; -1: none
+    """
 
     p: np.ndarray
     level: np.ndarray
@@ -34,6 +38,7 @@ class Powers:
     q: np.ndarray
     iterations: int
     fallbacks: int
+    bottleneck: int
 
 
 def solve_levels(
@@ -102,6 +107,7 @@ def solve_levels(
         first.q,
         iterations,
         fallbacks,
+        int(np.argmax(_sensitivity(problem, first.p, first.q))) if first.lower > 0.0 else -1,
     )
 
 
@@ -159,7 +165,7 @@ def solve_level(
     if not problem.coherent:
         return _level_noncoherent(problem, target, p, lower, tol_bit)
     level = _run(problem, target, lam, q, p, lower, tol_bit, max_iterations)
-    if level.gap_bit > tol_bit and fallback:
+    if level.gap_bit > tol_bit and fallback and problem.size <= LARGEST_CONIC:
         level = _level_conic(problem, target, level, tol_bit)
     return level
 

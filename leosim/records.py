@@ -338,6 +338,7 @@ class Clusters(Record):
         "pair", doc="square root of the share of the satellite's power for this user", source="Eq. (22)"
     )
     status: np.ndarray = array("user", dtype="u1", doc="0 served, 1 no satellite in view, 2 no room under K_max")
+    waited: np.ndarray = array("user", dtype="i4", doc="decisions in a row without room, this one included")
     challenger: np.ndarray = array("user", dtype="i4", doc="satellite waiting to take over; -1: none")
     challenger_since_ns: np.ndarray = array("user", dtype="i8", unit="ns", doc="since when it has been better")
     user_price: np.ndarray = array("user", doc="virtual uplink power, the dual price of the user's rate")
@@ -362,6 +363,10 @@ class Solver(Record):
     min_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="least rate of a served user, as the node believes")
     upper_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="certified bound on it for the chosen serving sets")
     bound_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="certified bound on it without the limit K_max")
+    bottleneck: np.ndarray = array(dtype="i4", doc="row of the user the least rate depends on most; -1: unknown")
+    without_rate: np.ndarray = array(
+        unit="bit s-1 Hz-1", doc="least rate the others can have at least when that user is left out; nan: unknown"
+    )
 
 
 ACCESS, SOFT, HARD, DROP, BEAM = 0, 1, 2, 3, 4

@@ -22,7 +22,7 @@ from llvmlite import binding as llvm
 from threadpoolctl import threadpool_limits
 
 import leosim
-from leosim import elements, orbit, processes, users, windows
+from leosim import elements, orbit, parallel, processes, users, windows
 from leosim.elements import Constellation
 from leosim.engine import NoPast, Past
 from leosim.log import EmptyLogError, Log, LogError, open_log
@@ -194,8 +194,8 @@ def run(
     """Run a scenario into a log; the same inputs again give the log that is already there.
 
     scenario : a Scenario, a shipped name or a path; output : the log (default: `outputs/`, a name made
-    of the scenario's and a hash of all inputs); workers : threads that prepare epochs ahead, without
-    effect on the data; resume : go on with a log that was cut short; force : overwrite what is there.
+    of the scenario's and a hash of all inputs); workers : threads that prepare epochs ahead and share large
+    allocations, without effect on the data; resume : go on with a log that was cut short; force : overwrite what is there.
     Raises ScenarioError, ElementsError, NothingVisibleError before t = 0, LogError for an output that
     cannot be written or resumed.
     """
@@ -211,7 +211,7 @@ def run(
         unfinished = _existing(path, ready, resume)
         if unfinished is not None and unfinished.complete:
             return unfinished
-    with threadpool_limits(1):
+    with threadpool_limits(1), parallel.workers(workers):
         if unfinished is not None:
             with unfinished:
                 _fly(ready, resume_writer(path, LOGGED), _Logged(unfinished), workers, progress)

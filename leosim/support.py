@@ -13,6 +13,10 @@ from leosim.levels import LARGEST_GAP_BIT, rate_difference, solve_level
 from leosim.records import NO_ROOM, NO_SATELLITE, SERVED
 
 SMOOTHING = 0.1  # share of uniform prices in the scores of pairs: first-order effects are local
+SMALL_EXCESS = 2.0  # users a satellite, over k_max, up to which the cut takes two steps
+CUT_ROUNDS = 8  # steps of the cut above that
+CUT_ITERATIONS = 4  # of the fixed point between two of them
+LARGEST_LOSS = 0.3  # share of its satellites a user may lose in one of them
 SWAP_ROUNDS = 4  # solves the swaps may spend
 SWAP_GOAL = 2.5e-3  # swaps end when the minimum rate is within this fraction of the bound
 SMALLEST_SWAP = 3e-4  # or when all of them together promise less than this share of the SINR
@@ -34,9 +38,11 @@ class Found:
 def search(problem: Problem, k_max: int, users: np.ndarray, match: np.ndarray, relaxed: Found) -> Found:
     """A support on which every satellite serves at most k_max users, from the solution without that limit.
 
-    Removal of the pairs that cost least to first order at the optimal prices, half of the excess at a
-    time, then swaps of one pair for another at full satellites while they help. A user keeps the
-    satellite of `match`, or one it can be matched to instead.
+    Removal of the pairs that cost least to first order at the optimal prices, in steps, then swaps of one
+    pair for another at full satellites while they help. Two steps where satellites are a little over
+    the limit; where they are far over it, more and smaller ones, in each of which no user loses more than a
+    share of its satellites: effects of removals add up to first order only. A user keeps the satellite of
+    `match`, or one it can be matched to instead.
     """
     user = problem.pair_user
     room = np.full(problem.n_sat, k_max)
@@ -46,21 +52,21 @@ def search(problem: Problem, k_max: int, users: np.ndarray, match: np.ndarray, r
     if count.max() <= k_max:
         return found
     match = match.copy()
-    for last in (False, True):
-        excess = np.maximum(count - k_max, 0.0).astype(np.int64)
-        limit = k_max + (np.zeros_like(excess) if last else excess // 2)
+    rounds = 2 if count.max() <= SMALL_EXCESS * k_max else CUT_ROUNDS
+    turn = 0
+    while count.max() > k_max:
+        # the excess shrinks by one factor a round; in the last ones a user may lose more than its share
+        shrink = 1.0 - 1.0 / max(rounds - turn, 1)
+        limit = np.ceil(k_max * (np.maximum(count, k_max) / k_max) ** shrink - 1e-9).astype(np.int64)
         support = found.support.copy()
-        _cut(
-            problem.pair_ptr,
-            problem.pair_sat,
-            user,
-            support,
-            pair_scores(problem, users, found),
-            match,
-            limit,
-            room,
-        )
-        found = solve_support(problem, users, support, found.lam, found.q, loose, False, found.p)
+        share = LARGEST_LOSS if rounds > 2 and turn < 2 * rounds else 1.0
+        score = pair_scores(problem, users, found)
+        _cut(problem.pair_ptr, problem.pair_sat, user, support, score, match, limit, room, share)
+        count = np.bincount(problem.pair_sat, support, problem.n_sat)
+        last = rounds == 2 or count.max() <= k_max
+        iterations = 400 if last else CUT_ITERATIONS
+        found = solve_support(problem, users, support, found.lam, found.q, loose, False, found.p, iterations)
+        turn += 1
     if not problem.coherent:
         return found
     return _swap(problem, k_max, users, relaxed, found)
@@ -148,6 +154,7 @@ def solve_support(
     tol_bit: float,
     fallback: bool,
     near: np.ndarray | None = None,
+    max_iterations: int = 400,
 ) -> Found:
     """The largest common SINR on one support, every connected part by itself.
 
@@ -166,7 +173,7 @@ def solve_support(
             np.zeros(len(x.useful)) if near is None else near[part.pairs],
             0.0,
             tol_bit,
-            400,
+            max_iterations,
             fallback,
         )
         p[part.pairs] = level.p
@@ -181,31 +188,44 @@ def solve_support(
 # Within K_max
 
 
-def assign(problem: Problem, k_max: int) -> tuple[np.ndarray, np.ndarray]:
-    """One pair a user within K_max and the reason of those left out, best served first."""
+def assign(problem: Problem, k_max: int, waited: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """One pair a user within K_max and the reason of those left out; longest waiting first, then strongest.
+
+    waited : [user] int, decisions in a row each user has been without room; None: nobody has waited
+    Raises ValueError on k_max < 1 or waits of the wrong shape.
+    """
     if k_max < 1:
         raise ValueError(f"k_max: expected at least 1 user a satellite, got {k_max}")
+    waits = np.zeros(problem.n_user, dtype=np.int64) if waited is None else np.asarray(waited)
+    if waits.shape != (problem.n_user,):
+        raise ValueError(f"waited: expected [{problem.n_user}] (a number a user), got shape {waits.shape}")
     usable = problem.useful > 0.0
     user = problem.pair_user
     best = np.zeros(problem.n_user)
     np.maximum.at(best, user, problem.useful)
     ranked = np.lexsort((problem.pair_sat, -problem.useful, ~usable, user))
     ranked = np.where(usable[ranked], ranked, -1)
-    order = np.lexsort((np.arange(problem.n_user), -best))
+    order = np.lexsort((np.arange(problem.n_user), -best, -waits))
     order = order[best[order] > 0.0]
-    room = np.full(problem.n_sat, k_max)
-    match = _match(order, problem.pair_ptr, problem.pair_sat, ranked, room)
+    room = np.minimum(k_max, np.bincount(problem.pair_sat, minlength=problem.n_sat))
+    match = _match(order, problem.pair_ptr, problem.pair_sat, user, ranked, room)
     reason = np.where(match >= 0, SERVED, np.where(best > 0.0, NO_ROOM, NO_SATELLITE))
     return match, reason
 
 
 @kernel
-def _match(order: np.ndarray, ptr: np.ndarray, sat: np.ndarray, ranked: np.ndarray, room: np.ndarray) -> np.ndarray:
+def _match(
+    order: np.ndarray, ptr: np.ndarray, sat: np.ndarray, user: np.ndarray, ranked: np.ndarray, room: np.ndarray
+) -> np.ndarray:
     # One satellite a user, at most room[l] users a satellite, by shortest augmenting paths; users
     # matched once stay matched, so those early in `order` come first. Returns the pair of each user, -1: none.
     n_user = len(ptr) - 1
     n_sat = len(room)
     match = np.full(n_user, -1, np.int64)
+    slot_ptr = np.zeros(n_sat + 1, np.int64)
+    for l in range(n_sat):
+        slot_ptr[l + 1] = slot_ptr[l] + room[l]
+    holder = np.full(slot_ptr[n_sat], -1, np.int64)  # user in each slot of each satellite
     used = np.zeros(n_sat, np.int64)
     seen = np.full(n_sat, -1, np.int64)
     by_pair = np.full(n_sat, -1, np.int64)
@@ -231,24 +251,28 @@ def _match(order: np.ndarray, ptr: np.ndarray, sat: np.ndarray, ranked: np.ndarr
                 if used[l] < room[l]:
                     end = l
                     break
-                for j in range(n_user):
-                    if match[j] >= 0 and sat[match[j]] == l and queued[j] != turn:
+                for slot in range(slot_ptr[l], slot_ptr[l] + used[l]):
+                    j = holder[slot]
+                    if queued[j] != turn:
                         queued[j] = turn
                         queue[tail] = j
                         tail += 1
         if end < 0:
             continue
+        free = slot_ptr[end] + used[end]
         used[end] += 1
         while True:
             a = by_pair[end]
-            k = 0
-            while ptr[k + 1] <= a:
-                k += 1
+            k = user[a]
             before = match[k]
             match[k] = a
+            holder[free] = k
             if before < 0:
                 break
             end = sat[before]
+            free = slot_ptr[end]
+            while holder[free] != k:
+                free += 1
     return match
 
 
@@ -262,15 +286,21 @@ def _cut(
     match: np.ndarray,
     limit: np.ndarray,
     room: np.ndarray,
+    share: float,
 ) -> None:
     # Take the pairs of least score off every satellite above its limit; never the pair of `match`,
-    # unless the user can be matched to another pair it has. support and match change in place.
+    # unless the user can be matched to another pair it has, and of no user more than one pair and more than
+    # a share of its pairs. support and match change in place.
     n_sat = len(limit)
     count = np.zeros(n_sat, np.int64)
     used = np.zeros(n_sat, np.int64)
+    may_lose = np.zeros(len(match))
     for a in range(len(sat)):
         if support[a]:
             count[sat[a]] += 1
+            may_lose[user[a]] += share
+    for k in range(len(match)):
+        may_lose[k] = max(1.0, may_lose[k])
     for k in range(len(match)):
         if match[k] >= 0:
             used[sat[match[k]]] += 1
@@ -280,6 +310,8 @@ def _cut(
         if not support[a] or count[l] <= limit[l]:
             continue
         k = user[a]
+        if may_lose[k] < 1.0:
+            continue
         if match[k] == a:
             best = -1
             for c in range(ptr[k], ptr[k + 1]):
@@ -292,3 +324,4 @@ def _cut(
             used[l] -= 1
         support[a] = False
         count[l] -= 1
+        may_lose[k] -= 1.0

@@ -7,15 +7,18 @@ from collections.abc import Mapping
 import numpy as np
 
 from leosim import allocation, couplings, rates
-from leosim.records import NO_SATELLITE, SERVED, SOLVER_STATUS, Clusters, Solver, View
+from leosim.records import NO_ROOM, NO_SATELLITE, SERVED, SOLVER_STATUS, Clusters, Solver, View
 
+NEGLIGIBLE = 1e-4  # power of a coupling, relative to the noise, below which an allocation leaves it out
 SOLVER_CODE = {name: code for code, name in SOLVER_STATUS.items()}
 
 
-def problem(view: View) -> tuple[couplings.Problem, np.ndarray]:
+def problem(view: View, threshold: float = NEGLIGIBLE) -> tuple[couplings.Problem, np.ndarray]:
     """The allocation problem of a view, and the view's pair behind each pair of the problem: [pair] int.
 
-    The problem counts satellites by their place in `view.couplings.sat` and orders pairs by user.
+    The problem counts satellites by their place in `view.couplings.sat` and orders pairs by user. Couplings
+    that stay below `threshold` of the noise with all power of a satellite are left out (not under a
+    Gamma); `decide` reports the least rate on all couplings.
     """
     c, order = view.couplings, np.lexsort((view.sat, view.user))
     if view.gamma is not None:
@@ -41,9 +44,33 @@ def problem(view: View) -> tuple[couplings.Problem, np.ndarray]:
             c.variance,
             view.useful,
             cross_terms,
+            threshold,
         ),
         order,
     )
+
+
+def _full_sinr(view: View, amplitude: np.ndarray) -> np.ndarray:
+    """SINR of every user on all couplings of a view: [user]; amplitude : [pair of the view]."""
+    c = view.couplings
+    return couplings.sinr_of_blocks(
+        view.user_count,
+        _pointers(c.receiver_size),
+        c.receiver,
+        _pointers(c.stream_size),
+        c.stream,
+        c.mean_re,
+        c.mean_im,
+        c.variance,
+        view.useful,
+        amplitude,
+        view.cross_terms,
+    )
+
+
+def waited(view: View, previous: Clusters | None) -> np.ndarray:
+    """Decisions in a row each user has been without room before this one: [user] int."""
+    return np.zeros(view.user_count, dtype=np.int64) if previous is None else previous.waited.astype(np.int64)
 
 
 def warm_start(view: View, previous: Clusters | None) -> allocation.Warm | None:
@@ -65,10 +92,12 @@ def decide(
     order: np.ndarray,
     found: allocation.Allocation,
     challenger: Mapping[int, tuple[int, int]] | None = None,
+    previous: Clusters | None = None,
 ) -> tuple[Clusters, Solver]:
     """An allocation as a decision: serving pairs, statuses, prices to start the next one from, certificate.
 
     challenger : of a user row, the satellite waiting to take over and since when (ns)
+    previous : the decision before, from which users without room have waited already
     """
     serving = np.flatnonzero(found.p > 0.0)
     pairs = order[serving]
@@ -86,13 +115,19 @@ def decide(
         sat=view.sat[pairs][by_sat],
         amplitude=found.p[serving][by_sat],
         status=found.reason,
+        waited=np.where(found.reason == NO_ROOM, waited(view, previous) + 1, 0),
         challenger=waiting,
         challenger_since_ns=since,
         user_price=found.q,
         priced_sat=view.couplings.sat,
         sat_price=found.lam,
     )
-    certificate = np.array([found.lower, found.upper, found.bound] if served.any() else [0.0, 0.0, 0.0])
+    lower = found.lower
+    if served.any() and view.gamma is None:
+        amplitude = np.zeros(order.size)
+        amplitude[order] = found.p
+        lower = min(lower, float(_full_sinr(view, amplitude)[served].min()))
+    certificate = np.array([lower, found.upper, found.bound] if served.any() else [0.0, 0.0, 0.0])
     least, upper, bound = rates.spectral_efficiency(certificate)
     solver = Solver(
         t_ns=view.t_ns,
@@ -101,6 +136,8 @@ def decide(
         min_rate=least,
         upper_rate=upper,
         bound_rate=bound,
+        bottleneck=np.array(found.bottleneck),
+        without_rate=rates.spectral_efficiency(np.array(found.without)),
     )
     return clusters, solver
 

@@ -94,6 +94,7 @@ def write_log(path: Path, users: int = 3, seed: int = 3, finish: bool = True) ->
                     sat=[s for _, s in pairs],
                     amplitude=np.ones(len(pairs)),
                     status=status,
+                    waited=[k - 3 if u == 2 and k in (4, 5) else 0 for u in range(users)],
                     challenger=np.full(users, -1),
                     challenger_since_ns=np.zeros(users),
                     user_price=np.ones(users),
@@ -102,6 +103,7 @@ def write_log(path: Path, users: int = 3, seed: int = 3, finish: bool = True) ->
                 )
             )
             solved = {"status": [0, 0, 0, 1, 0, 2, 4, 0][k], "iterations": 7, "min_rate": 1.0, "bound_rate": 2.0}
+            solved |= {"bottleneck": 1 if k < 6 else -1, "without_rate": 1.5 if k else np.nan}
             writer.append(records.Solver(t_ns=t_ns, upper_rate=[1.0, 1.25, 1.0, 1.5, 1, 1, np.inf, 1][k], **solved))
             writer.append(records.Handovers(t_ns=t_ns, event_t_ns=[], user=[], kind=[], joins=[], leaves=[], stays=[]))
             outage_s = np.zeros(users)
@@ -200,6 +202,18 @@ def test_outage_solver_and_unserved(log: Log) -> None:
     # comes at 1.17 s) and 7.
     assert found.unserved == {"no satellite in view": 3}
     assert each.unserved_epochs.tolist() == [0, 0, 3]
+
+
+def test_who_waits_and_who_holds_the_others_down(log: Log) -> None:
+    found = summary(log)
+    assert (found.waiting, found.longest_wait) == (2 / EPOCHS, 2)
+    assert (found.bottleneck, found.bottleneck_share) == (NAMES[1], 6 / EPOCHS)
+    assert (found.bottleneck_rate, found.rate_without) == (1.0, 1.5)
+    text = dict(found.rows())
+    assert text["waiting for room"] == "0.25 users on average, longest wait 2 decisions"
+    assert text["bottleneck"] == (
+        f"{NAMES[1]} in 75 % of decisions; without it the least rate would be 1.5 instead of 1 bit/s/Hz"
+    )
 
 
 def test_decisions_in_force_are_those_that_have_arrived(log: Log) -> None:

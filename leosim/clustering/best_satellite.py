@@ -49,8 +49,9 @@ def cluster(view: View, previous: Clusters | None, params: Params) -> tuple[Clus
     """One satellite a user, and the powers of the satellites over their users.
 
     A user keeps its satellite until another with room has been better by more than the hysteresis for
-    the time to trigger, or until it is no candidate any more. Users who keep theirs are placed first, then
-    those without one, in order of users. Satellites out of sight (statistical CSI shows no line of sight)
+    the time to trigger, or until it is no candidate any more. Users who have waited for room choose first,
+    longest waits first; then come those who keep theirs, as far as there is room left, then those without one,
+    in order of users. Satellites out of sight (statistical CSI shows no line of sight)
     do not count. The powers are those of `allocation.max_min` on that support.
     """
     problem, order = views.problem(view)
@@ -60,13 +61,17 @@ def cluster(view: View, previous: Clusters | None, params: Params) -> tuple[Clus
     serving = {} if previous is None else dict(zip(previous.user.tolist(), previous.sat.tolist(), strict=True))
     pairs = [np.flatnonzero(in_sight & (user == u)) for u in range(view.user_count)]
     choice: dict[int, int] = {}
-    for u, mine in enumerate(pairs):
-        kept = mine[sat[mine] == serving[u]] if u in serving else mine[:0]
-        if kept.size:
-            choice[u] = int(kept[0])
     load: dict[int, int] = {}
-    for pair in choice.values():
-        load[int(sat[pair])] = load.get(int(sat[pair]), 0) + 1
+
+    def take(u: int, among: np.ndarray) -> None:
+        room = among[[load.get(int(s), 0) < params.k_max for s in sat[among]]] if among.size else among
+        if room.size:
+            choice[u] = int(room[np.argmax(metric[room])])
+            load[int(sat[choice[u]])] = load.get(int(sat[choice[u]]), 0) + 1
+
+    waited = views.waited(view, previous)
+    for u in np.argsort(-waited, kind="stable").tolist():
+        take(u, pairs[u] if waited[u] else pairs[u][sat[pairs[u]] == serving.get(u, -1)])
     waiting: dict[int, tuple[int, int]] = {}
     for u, mine in enumerate(pairs):
         room = mine[[load.get(int(s), 0) < params.k_max for s in sat[mine]]] if mine.size else mine
@@ -93,7 +98,7 @@ def cluster(view: View, previous: Clusters | None, params: Params) -> tuple[Clus
     reason = np.full(view.user_count, NO_SATELLITE)
     reason[user[in_sight]] = NO_ROOM
     reason[user[support]] = SERVED
-    return views.decide(view, order, replace(found, reason=reason), waiting)
+    return views.decide(view, order, replace(found, reason=reason), waiting, previous)
 
 
 def _metric(view: View, by: str) -> np.ndarray:

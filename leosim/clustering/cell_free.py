@@ -30,8 +30,9 @@ def cluster(view: View, previous: Clusters | None, params: Params) -> tuple[Clus
 
     Problem P1, Kim et al. 2024, by the duality fixed point and support search of `allocation.allocate`,
     started from the prices of the previous decision. Users without a candidate, or without
-    room under k_max, are declared and leave the max-min. Nothing is raised: failure is a solver status.
+    room under k_max, are declared and leave the max-min; those who have waited longest get room first. Nothing is raised: failure is a solver status.
     """
     problem, order = views.problem(view)
-    found = allocation.allocate(problem, params.k_max, warm=views.warm_start(view, previous))
-    return views.decide(view, order, found)
+    waited = views.waited(view, previous)
+    found = allocation.allocate(problem, params.k_max, views.warm_start(view, previous), waited)
+    return views.decide(view, order, found, previous=previous)

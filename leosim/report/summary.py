@@ -109,7 +109,10 @@ class Summary:
     """A run in numbers; rates in bit/s/Hz, counts `_per_user_minute` over all users and the whole run.
 
     solver : share of the decisions with each status; worst_gap : largest certified distance of the least rate
-    from its bound for the chosen serving sets, None when no decision has a certificate; stay_s : mean of the
+    from its bound for the chosen serving sets, None when no decision has a certificate; waiting : users
+    without room under K_max in a decision, mean; longest_wait : decisions in a row; bottleneck : the user named
+    in most decisions, None when none is named, in what share of them, the mean least rate of the node there, and
+    what it would be without that user, None when unknown; stay_s : mean of the
     stays seen from begin to end, None without one; jaccard : mean overlap of consecutive serving sets;
     unserved : user-epochs declared unserved, by reason.
     """
@@ -149,6 +152,12 @@ class Summary:
     solver: dict[str, float]
     worst_gap: float | None
     unserved: dict[str, int]
+    waiting: float
+    longest_wait: int
+    bottleneck: str | None
+    bottleneck_share: float
+    bottleneck_rate: float
+    rate_without: float | None
 
     def as_dict(self) -> dict[str, Any]:
         """All numbers, ready for JSON."""
@@ -197,7 +206,26 @@ class Summary:
             ("solver", f"{solver} of {_count(self.decisions, 'decision', 'decisions')}"),
             ("worst gap", gap),
             ("unserved", f"{unserved_text} of {self.users * self.epochs} user-epochs"),
+            ("waiting for room", self._waiting_text()),
+            ("bottleneck", self._bottleneck_text()),
         ]
+
+    def _waiting_text(self) -> str:
+        if not self.longest_wait:
+            return "nobody"
+        longest = _count(self.longest_wait, "decision", "decisions")
+        return f"{self.waiting:.3g} users on average, longest wait {longest}"
+
+    def _bottleneck_text(self) -> str:
+        if self.bottleneck is None:
+            return "none named"
+        text = f"{self.bottleneck} in {100 * self.bottleneck_share:.3g} % of decisions"
+        if self.rate_without is None:
+            return text
+        return (
+            f"{text}; without it the least rate would be {self.rate_without:.3g} "
+            f"instead of {self.bottleneck_rate:.3g} bit/s/Hz"
+        )
 
     def __str__(self) -> str:
         rows = self.rows()
@@ -217,7 +245,7 @@ def summary(log: Log) -> Summary:
     moves, stays = _moves(log)
     whole = stays[stays.begun & stays.ended]
     outage_s, interruption_s = float(rates["outage_s"].sum()), float(rates["interruption_s"].sum())
-    status, reasons = log["solver"]["status"], unserved(log)
+    status, reasons, waited = log["solver"]["status"], unserved(log), log["clusters"]["waited"]
     gap = _certificate_gaps(log)
     total = moves.sum(numeric_only=True)
     return Summary(
@@ -260,7 +288,29 @@ def summary(log: Log) -> Summary:
             for code, name in USER_STATUS.items()
             if code != SERVED and (reasons == code).any()
         },
+        waiting=float((waited > 0).sum(axis=1).mean()),
+        longest_wait=int(waited.max(initial=0)),
+        **_bottleneck(log),
     )
+
+
+def _bottleneck(log: Log) -> dict[str, Any]:
+    """The user named as bottleneck in most decisions, and what leaving it out would buy there: mean rates."""
+    solver, names = log["solver"], log["users"]["name"]
+    who = solver["bottleneck"]
+    nobody = {"bottleneck": None, "bottleneck_share": 0.0, "bottleneck_rate": 0.0, "rate_without": None}
+    if not (who >= 0).any():
+        return nobody
+    user = int(np.bincount(who[who >= 0], minlength=len(names)).argmax())
+    there = who == user
+    without, least = solver["without_rate"][there], solver["min_rate"][there]
+    known = np.isfinite(without)
+    return {
+        "bottleneck": str(names[user]),
+        "bottleneck_share": float(there.mean()),
+        "bottleneck_rate": float(least[known].mean() if known.any() else least.mean()),
+        "rate_without": float(without[known].mean()) if known.any() else None,
+    }
 
 
 def algorithm(about: dict[str, Any], folder: str) -> str:
