@@ -17,6 +17,8 @@ from leosim.couplings import Arrays, kernel, stream_gains
 
 PRICE_EXPONENT = 0.55  # undamped (1) diverges in about one case of ten
 BALANCE = 1e-2  # of the gap: relative change of powers at which a balance for given directions ends
+LARGEST_EXPONENT = 6.0  # of a price that keeps moving one way
+ASTRAY = 0.03  # log SINR, and ten times the gap: where the bound gets worse by that, price steps were too long
 PARALLEL_WORK = 100_000  # couplings below which threads cost more than they save
 SMALLEST_RAISE_BIT = 1e-3  # a level that gains less ends the lexicographic raise
 
@@ -44,7 +46,7 @@ class _State:
     exponent: np.ndarray  # [sat] of the price step, and the last misfit
     misfit: np.ndarray
     p_best: np.ndarray  # [pair] best powers
-    bounds: np.ndarray  # lower, upper, iterations done
+    bounds: np.ndarray  # lower, upper, iterations done, bound of the last prices, largest exponent
 
 
 def fixed_point(
@@ -88,7 +90,7 @@ def fixed_point(
         exponent=np.full(n_sat, PRICE_EXPONENT),
         misfit=np.zeros(n_sat),
         p_best=p_best,
-        bounds=np.array([lower, np.inf, 0.0]),
+        bounds=np.array([lower, np.inf, 0.0, np.inf, LARGEST_EXPONENT]),
     )
     slots = tuple(getattr(state, f.name) for f in fields(_State))
     work = len(arrays[7]) + len(arrays[11]) + n_pair
@@ -201,6 +203,7 @@ def _downlink(arrays: Arrays, target: np.ndarray, slots: Arrays) -> None:
             inverse += 1.0 / r[k]
     if bound < np.inf and inverse > 0.0:
         bound += excess / inverse
+        bounds[3] = bound
         if bound < bounds[1]:
             bounds[1] = bound
             lam_best[:] = lam
@@ -245,7 +248,7 @@ def _clipped(first: int, last: int, arrays: Arrays, slots: Arrays) -> None:
 def _prices(arrays: Arrays, target: np.ndarray, start: float, tol_bit: float, slots: Arrays) -> bool:
     # Powers for the directions v, then the next prices and virtual powers. True: this is the end.
     ptr, sat, _, nb_ptr, nb_user = arrays[:5]
-    lam, _, q, _, _, u, v, gain, gain_clip, num, num_clip, _, _, power_clip, load, price_load = slots[:16]
+    lam, lam_best, q, q_best, _, u, v, gain, gain_clip, num, num_clip, _, _, power_clip, load, price_load = slots[:16]
     exponent, misfit_before, p_best, bounds = slots[16:]
     n_user, n_sat = len(target), len(lam)
     square = np.empty(len(v))
@@ -258,7 +261,7 @@ def _prices(arrays: Arrays, target: np.ndarray, start: float, tol_bit: float, sl
     )
     if t > 0.0:
         _keep_best(ptr, nb_ptr, nb_user, gain_clip, num_clip, target, power_clip, load, v, bounds, p_best)
-    lower, upper, iteration = bounds
+    lower, upper, iteration, now, _ = bounds
     if upper < np.inf and lower > 0.0 and math.log2((1.0 + upper) / (1.0 + lower)) <= tol_bit:
         return True
     if target.max() > 0.0 and (iteration >= 8 or upper < np.inf):
@@ -266,11 +269,22 @@ def _prices(arrays: Arrays, target: np.ndarray, start: float, tol_bit: float, sl
         top = lower if iteration >= 8 else max(lower, upper)
         if math.log2((1.0 + top) / (1.0 + start)) < SMALLEST_RAISE_BIT:
             return True
+    least_exponent = 1.5 * PRICE_EXPONENT
+    gap = math.log((1.0 + upper) / (1.0 + lower)) if upper < np.inf else np.inf
+    if now < np.inf and bounds[4] > least_exponent and math.log((1.0 + now) / (1.0 + upper)) > max(ASTRAY, 10.0 * gap):
+        # steps too long have led astray: back to the best prices, with shorter ones
+        lam[:] = lam_best
+        q[:] = q_best
+        bounds[4] = max(0.5 * bounds[4], least_exponent)
+        for l in range(n_sat):
+            exponent[l] = 0.5 * PRICE_EXPONENT
+            misfit_before[l] = 0.0
+        return False
     total = 0.0
     for l in range(n_sat):
         misfit = math.log(max(price_load[l], 1e-4))
         if misfit * misfit_before[l] > 0.0:
-            exponent[l] = min(exponent[l] * 1.3, 6.0)
+            exponent[l] = min(exponent[l] * 1.3, bounds[4])
         elif misfit * misfit_before[l] < 0.0:
             exponent[l] = max(exponent[l] * 0.5, 0.2)
         misfit_before[l] = misfit

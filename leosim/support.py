@@ -17,6 +17,7 @@ SMALL_EXCESS = 2.0  # users a satellite, over k_max, up to which the cut takes t
 CUT_ROUNDS = 8  # steps of the cut above that
 CUT_ITERATIONS = 4  # of the fixed point between two of them
 LARGEST_LOSS = 0.3  # share of its satellites a user may lose in one of them
+FEW_SWAPS = 8  # tried together where satellites were far over the limit: their effects add up badly
 SWAP_ROUNDS = 4  # solves the swaps may spend
 SWAP_GOAL = 2.5e-3  # swaps end when the minimum rate is within this fraction of the bound
 SMALLEST_SWAP = 3e-4  # or when all of them together promise less than this share of the SINR
@@ -69,12 +70,24 @@ def search(problem: Problem, k_max: int, users: np.ndarray, match: np.ndarray, r
         turn += 1
     if not problem.coherent:
         return found
-    return _swap(problem, k_max, users, relaxed, found)
+    few = rounds > 2
+    return _swap(problem, k_max, users, relaxed, found, FEW_SWAPS if few else problem.n_sat, 60 if few else 400)
 
 
-def _swap(problem: Problem, k_max: int, users: np.ndarray, relaxed: Found, found: Found) -> Found:
-    """Swap pairs at full satellites where the first-order gain says so; keep what the solve confirms."""
-    share = 1.0
+def _swap(
+    problem: Problem,
+    k_max: int,
+    users: np.ndarray,
+    relaxed: Found,
+    found: Found,
+    at_once: int,
+    max_iterations: int,
+) -> Found:
+    """Swap pairs at full satellites where the first-order gain says so; keep what the solve confirms.
+
+    at_once : most swaps tried together; max_iterations : of each solve
+    """
+    share, gap = 1.0, 2.0 * LARGEST_GAP_BIT
     score = pair_scores(problem, users, found)
     for _ in range(SWAP_ROUNDS):
         wanted = max(LARGEST_GAP_BIT, SWAP_GOAL * math.log2(1.0 + relaxed.upper))
@@ -83,14 +96,14 @@ def _swap(problem: Problem, k_max: int, users: np.ndarray, relaxed: Found, found
         out, into, net = _swaps(problem, k_max, users, found.support, score)
         if net.sum() < SMALLEST_SWAP:
             break
-        chosen = np.argsort(-net, kind="stable")[: max(1, math.ceil(share * len(net)))]
+        chosen = np.argsort(-net, kind="stable")[: max(1, math.ceil(share * min(len(net), at_once)))]
         support = found.support.copy()
         support[out[chosen][out[chosen] >= 0]] = False
         support[into[chosen]] = True
         if np.any(np.bincount(problem.pair_user, support, problem.n_user)[users] == 0):
             share *= 0.5
             continue
-        tried = solve_support(problem, users, support, found.lam, found.q, 2.0 * LARGEST_GAP_BIT, False, found.p)
+        tried = solve_support(problem, users, support, found.lam, found.q, gap, False, found.p, max_iterations)
         if tried.lower > found.lower * (1.0 + 1e-6):
             found = tried
             score = pair_scores(problem, users, found)
