@@ -78,9 +78,7 @@ class Allocation:
         return Warm(self.lam, self.q)
 
 
-def allocate(
-    problem: Problem, k_max: int, warm: Warm | None = None, waited: np.ndarray | None = None
-) -> Allocation:
+def allocate(problem: Problem, k_max: int, warm: Warm | None = None, waited: np.ndarray | None = None) -> Allocation:
     """Serving sets and powers: at most k_max users a satellite, the minimum SINR as large as found.
 
     The problem without K_max is solved first (its certified upper bound is `bound`), then a support is

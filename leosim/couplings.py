@@ -554,9 +554,7 @@ def parts(problem: Problem, keep_user: np.ndarray, keep_pair: np.ndarray) -> lis
     everything = np.ones(len(x.useful), dtype=np.bool_)
     for c in range(count):
         part = _part(x, np.flatnonzero(label == c), everything)
-        found.append(
-            Part(part.problem, whole.users[part.users], whole.sats[part.sats], whole.pairs[part.pairs])
-        )
+        found.append(Part(part.problem, whole.users[part.users], whole.sats[part.sats], whole.pairs[part.pairs]))
     return found
 
 

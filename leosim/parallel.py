@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import pairwise
 
 CHUNKS_A_WORKER = 4  # ranges differ in cost
 
@@ -46,7 +47,7 @@ def each_range(total: int, function: Callable[[int, int], None]) -> None:
         return
     pieces = min(number * CHUNKS_A_WORKER, total)
     edges = [total * i // pieces for i in range(pieces + 1)]
-    ranges = iter(list(zip(edges[:-1], edges[1:], strict=True)))  # next() is one step of the interpreter
+    ranges = iter(list(pairwise(edges)))  # next() is one step of the interpreter
 
     def work() -> None:
         for first, last in ranges:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from leosim import pilots
+from leosim import parallel, pilots
 from leosim.antenna import direction_phasors, phasor_product
 from leosim.channel import Radio
 from leosim.records import Beams, ChannelStats, Couplings
@@ -67,10 +67,12 @@ def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
     receiver_size = np.searchsorted(stats.sat, beams.sat, side="right") - first
     block_start = np.cumsum(receiver_size) - receiver_size
     rows = np.arange(receiver_size.sum()) + np.repeat(first - block_start, receiver_size)
-    mean_re, mean_im, variance, spread_re, spread_im = _couplings(
-        receiver_size,
-        beams.direction_size,
-        beams.stream_size,
+    sizes = (receiver_size * beams.stream_size, receiver_size, beams.direction_size, beams.stream_size)
+    terms = _starts(beams.term_size)[_starts(beams.stream_size)]
+    starts = np.column_stack([*(_starts(size) for size in sizes), terms])
+    mean_re, mean_im, variance, spread_re, spread_im = (np.empty(starts[-1, 0]) for _ in range(5))
+    arrays = (
+        starts,
         beams.term_size,
         stats.cosines[rows],
         stats.phase_rad[rows],
@@ -82,7 +84,13 @@ def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
         beams.coefficient,
         radio.rows,
         radio.columns,
+        mean_re,
+        mean_im,
+        variance,
+        spread_re,
+        spread_im,
     )
+    parallel.each_range(beams.sat.size, lambda l0, l1: _couplings(l0, l1, *arrays))
     steady, estimates = np.empty(0), None
     if beams.pilots:
         heard = {name: getattr(stats, name)[rows] for name in ChannelStats.array_fields()}
@@ -110,11 +118,16 @@ def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
     )
 
 
+def _starts(sizes: np.ndarray) -> np.ndarray:
+    """Where each one's rows begin, and where the last one's end: [size + 1]."""
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
 @njit(cache=True, nogil=True)
 def _couplings(
-    receiver_size: np.ndarray,
-    direction_size: np.ndarray,
-    stream_size: np.ndarray,
+    l0: int,
+    l1: int,
+    starts: np.ndarray,
     term_size: np.ndarray,
     cosines: np.ndarray,
     phase: np.ndarray,
@@ -126,44 +139,41 @@ def _couplings(
     coefficient: np.ndarray,
     rows: int,
     columns: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    mean_re: np.ndarray,
+    mean_im: np.ndarray,
+    variance: np.ndarray,
+    spread_re: np.ndarray,
+    spread_im: np.ndarray,
+) -> None:
+    # The blocks of satellites l0..l1. starts : [sat + 1, 5] first coupling, receiver, direction, stream, term.
     per_root_n = 1.0 / math.sqrt(rows * columns)
-    total, widest = 0, 0
-    for l in range(stream_size.size):
-        total += receiver_size[l] * stream_size[l]
-        widest = max(widest, direction_size[l])
-    mean_re, mean_im, variance = np.empty(total), np.empty(total), np.empty(total)
-    spread_re, spread_im = np.empty(total), np.empty(total)
-    here, there = direction_phasors(cosines, rows, columns), direction_phasors(beam_cosines, rows, columns)
-    stream_cos, stream_sin = np.cos(beam_phase), np.sin(beam_phase)
-    product = np.empty(widest)  # a^H a / sqrt(N) of the receiver with each direction of the satellite
-    out, r0, d0, s0, t0 = 0, 0, 0, 0, 0
-    for l in range(stream_size.size):
-        for r in range(r0, r0 + receiver_size[l]):
-            for d in range(direction_size[l]):
-                product[d] = per_root_n * phasor_product(
-                    cosines[r], here[r], beam_cosines[d0 + d], there[d0 + d], rows, columns
+    out, r0, d0, s0, _ = starts[l0]
+    _, r1, d1, s1, _ = starts[l1]
+    here = direction_phasors(cosines[r0:r1], rows, columns)
+    there = direction_phasors(beam_cosines[d0:d1], rows, columns)
+    stream_cos, stream_sin = np.cos(beam_phase[s0:s1]), np.sin(beam_phase[s0:s1])
+    product = np.empty(d1 - d0)  # a^H a / sqrt(N) of the receiver with each direction of the satellite
+    for l in range(l0, l1):
+        first, first_term = starts[l, 2], starts[l, 4]
+        for r in range(starts[l, 1], starts[l + 1, 1]):
+            for d in range(first, starts[l + 1, 2]):
+                product[d - first] = per_root_n * phasor_product(
+                    cosines[r], here[r - r0], beam_cosines[d], there[d - d0], rows, columns
                 )
             cos_r, sin_r = math.cos(phase[r]), math.sin(phase[r])
-            t = t0
-            for j in range(s0, s0 + stream_size[l]):
+            t = first_term
+            for j in range(starts[l, 3], starts[l + 1, 3]):
                 gain = 0.0
                 for _ in range(term_size[j]):
                     gain += coefficient[t] * product[direction[t]]
                     t += 1
                 amplitude = spread[r] * gain
-                a = amplitude * (stream_cos[j] * cos_r + stream_sin[j] * sin_r)
-                b = amplitude * (stream_sin[j] * cos_r - stream_cos[j] * sin_r)
+                a = amplitude * (stream_cos[j - s0] * cos_r + stream_sin[j - s0] * sin_r)
+                b = amplitude * (stream_sin[j - s0] * cos_r - stream_cos[j - s0] * sin_r)
                 spread_re[out], spread_im[out] = a, b
                 mean_re[out], mean_im[out] = root_kappa[r] * a, root_kappa[r] * b
                 variance[out] = amplitude * amplitude
                 out += 1
-        r0 += receiver_size[l]
-        d0 += direction_size[l]
-        for j in range(s0, s0 + stream_size[l]):
-            t0 += term_size[j]
-        s0 += stream_size[l]
-    return mean_re, mean_im, variance, spread_re, spread_im
 
 
 def useful_amplitude(c: Couplings, slow_rad: float = 0.0) -> np.ndarray:
@@ -454,7 +464,8 @@ def ergodic_rate(
     if c.estimates is not None:
         weight_re, weight_im = pilots.draw(c, c.estimates, amplitude, seed, tick, draws)
         root_kappa = c.estimates.root_kappa
-    return _ergodic(
+    rate = np.zeros(users)
+    arguments = (
         c.sat,
         c.receiver_size,
         c.stream_size,
@@ -469,7 +480,6 @@ def ergodic_rate(
         weight_re,
         weight_im,
         amplitude,
-        users,
         CROSS_TERMS.index(coherence.cross_terms),
         math.exp(-(coherence.fast_rad**2)),
         coherence.slow_rad,
@@ -479,11 +489,16 @@ def ergodic_rate(
         purpose_key("slow_phase"),
         tick,
         draws,
+        rate,
     )
+    parallel.each_range(users, lambda k0, k1: _ergodic(k0, k1, *arguments))
+    return rate
 
 
 @njit(cache=True, nogil=True)
 def _ergodic(
+    k0: int,
+    k1: int,
     sat: np.ndarray,
     receiver_size: np.ndarray,
     stream_size: np.ndarray,
@@ -498,7 +513,6 @@ def _ergodic(
     weight_re: np.ndarray,
     weight_im: np.ndarray,
     amplitude: np.ndarray,
-    users: int,
     mode: int,
     fast_share: float,
     slow_rad: float,
@@ -508,7 +522,10 @@ def _ergodic(
     slow_purpose: int,
     tick: int,
     draws: int,
-) -> np.ndarray:
+    rate: np.ndarray,
+) -> None:
+    # The rates of users k0..k1.
+    users = rate.size
     finite, estimated = mode == 1, steady.size > 0
     served = np.zeros(users, dtype=np.bool_)
     for j in range(stream.size):
@@ -524,8 +541,7 @@ def _ergodic(
     members, member_count = np.empty((users, most), dtype=np.int64), np.zeros(users, dtype=np.int64)
     x, y, total = np.empty(draws), np.empty(draws), np.empty(draws)
     turn_re, turn_im = np.ones(draws), np.zeros(draws)
-    rate = np.zeros(users)
-    for k in range(users):
+    for k in range(k0, k1):
         if not served[k]:
             continue
         count = 0
@@ -614,7 +630,6 @@ def _ergodic(
             useful = powers[q, t] if mode == 3 else sum_re[q, t] ** 2 + sum_im[q, t] ** 2
             rate[k] += math.log2(1.0 + fast_share * useful / (total[t] + (1.0 - fast_share) * powers[q, t]))
         rate[k] /= draws
-    return rate
 
 
 @njit(cache=True, nogil=True)

@@ -195,7 +195,8 @@ def run(
 
     scenario : a Scenario, a shipped name or a path; output : the log (default: `outputs/`, a name made
     of the scenario's and a hash of all inputs); workers : threads that prepare epochs ahead and share large
-    allocations, without effect on the data; resume : go on with a log that was cut short; force : overwrite what is there.
+    allocations and scores, without effect on the data; resume : go on with a log that was cut short;
+    force : overwrite what is there.
     Raises ScenarioError, ElementsError, NothingVisibleError before t = 0, LogError for an output that
     cannot be written or resumed.
     """

@@ -30,7 +30,8 @@ def cluster(view: View, previous: Clusters | None, params: Params) -> tuple[Clus
 
     Problem P1, Kim et al. 2024, by the duality fixed point and support search of `allocation.allocate`,
     started from the prices of the previous decision. Users without a candidate, or without
-    room under k_max, are declared and leave the max-min; those who have waited longest get room first. Nothing is raised: failure is a solver status.
+    room under k_max, are declared and leave the max-min; those who have waited longest get room first.
+    Nothing is raised: failure is a solver status.
     """
     problem, order = views.problem(view)
     waited = views.waited(view, previous)
