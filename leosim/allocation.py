@@ -15,8 +15,9 @@ import numpy as np
 from leosim.couplings import Part, Problem, parts, problem_from_dense, sinr
 from leosim.levels import LARGEST_CONIC, LARGEST_GAP_BIT, Powers, rate_difference, solve_level, solve_levels
 from leosim.records import NO_SATELLITE, SERVED
-from leosim.support import assign, search, solve_support
+from leosim.support import Found, assign, far_over, search, solve_support
 
+LARGE_ITERATIONS = 120  # of the last solve of a large problem; what gap is left is reported
 WITHOUT_TOL_BIT = 0.02  # certificate gap that ends the estimate of what leaving a user out buys
 WITHOUT_ITERATIONS = 12
 SMALLEST_AMPLITUDE = 1e-6  # amplitudes below it are dropped
@@ -27,10 +28,12 @@ class Warm:
     """Where to start: what the previous allocation ended with.
 
     lam : [sat] prices of the satellites' budgets, sum 1; q : [user] virtual uplink powers, sum 1
+    p : [pair] amplitudes, 0 where a pair was not used
     """
 
     lam: np.ndarray | None = None
     q: np.ndarray | None = None
+    p: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Allocation:
     @property
     def warm(self) -> Warm:
         """The state to start the next allocation from."""
-        return Warm(self.lam, self.q)
+        return Warm(self.lam, self.q, self.p)
 
 
 def allocate(problem: Problem, k_max: int, warm: Warm | None = None, waited: np.ndarray | None = None) -> Allocation:
@@ -86,7 +89,7 @@ def allocate(problem: Problem, k_max: int, warm: Warm | None = None, waited: np.
     certified on that support). Users without a satellite, or without room (a maximum matching under
     K_max, those who have waited longest first, then the strongest), are not served and leave the max-min.
 
-    warm : prices of the previous allocation; waited : [user] int, decisions in a row without room so far
+    warm : prices and pairs of the previous allocation; waited : [user] int, decisions in a row without room so far
     Raises ValueError on k_max < 1, a warm start or waits of the wrong shape.
     """
     match, reason = assign(problem, k_max, waited)
@@ -97,9 +100,13 @@ def allocate(problem: Problem, k_max: int, warm: Warm | None = None, waited: np.
         return replace(nothing, reason=reason)
     lam, q = _start(problem, warm)
     tol_bit = LARGEST_GAP_BIT if problem.size <= LARGEST_CONIC else 4.0 * LARGEST_GAP_BIT
+    start = _start_support(problem, users, support, k_max, warm, lam, q)
+    if start is not None:  # its prices are those under K_max, far from those without
+        lam, q = np.ones(problem.n_sat), np.ones(problem.n_user)
     relaxed = solve_support(problem, users, support, lam, q, tol_bit, True)
-    found = search(problem, k_max, users, match, relaxed)
-    polished = max_min(problem, found.support, Warm(found.lam, found.q))
+    found = search(problem, k_max, users, match, relaxed, start)
+    iterations = 400 if problem.size <= LARGEST_CONIC else LARGE_ITERATIONS
+    polished = max_min(problem, found.support, Warm(found.lam, found.q), max_iterations=iterations)
     return replace(
         polished,
         bound=relaxed.upper,
@@ -254,11 +261,33 @@ def _bottleneck(solved: list[tuple[Part, Powers]]) -> tuple[int, float]:
     return int(part.users[powers.bottleneck]), least if math.isfinite(least) else math.nan
 
 
+def _start_support(
+    problem: Problem,
+    users: np.ndarray,
+    support: np.ndarray,
+    k_max: int,
+    warm: Warm | None,
+    lam: np.ndarray,
+    q: np.ndarray,
+) -> Found | None:
+    """The pairs used before as a place to begin, where K_max leaves little of what could be used."""
+    if warm is None or warm.p is None or not far_over(problem, support, k_max):
+        return None
+    used = support & (np.asarray(warm.p, dtype=float) > 0.0)
+    if not np.all(np.bincount(problem.pair_user, used, problem.n_user)[users] > 0):
+        return None
+    found = solve_support(problem, users, used, lam, q, 4.0 * LARGEST_GAP_BIT, False, np.where(used, warm.p, 0.0), 4)
+    return found if found.lower > 0.0 else None
+
+
 def _start(problem: Problem, warm: Warm | None) -> tuple[np.ndarray, np.ndarray]:
     lam = np.ones(problem.n_sat) if warm is None or warm.lam is None else np.asarray(warm.lam, float)
     q = np.ones(problem.n_user) if warm is None or warm.q is None else np.asarray(warm.q, float)
-    if lam.shape != (problem.n_sat,) or q.shape != (problem.n_user,):
-        raise ValueError(f"warm: expected lam [{problem.n_sat}] and q [{problem.n_user}]")
+    p_shape = problem.useful.shape if warm is None or warm.p is None else np.shape(warm.p)
+    if lam.shape != (problem.n_sat,) or q.shape != (problem.n_user,) or p_shape != problem.useful.shape:
+        raise ValueError(
+            f"warm: expected lam [{problem.n_sat}], q [{problem.n_user}] and p [{len(problem.useful)}]"
+        )
     return lam, q
 
 

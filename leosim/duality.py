@@ -16,7 +16,7 @@ from leosim import parallel
 from leosim.couplings import Arrays, kernel, stream_gains
 
 PRICE_EXPONENT = 0.55  # undamped (1) diverges in about one case of ten
-BALANCE = 1e-2  # of the gap: relative change of powers at which a balance for given directions ends
+BALANCE = 3e-2  # of the gap: relative change of powers at which a balance for given directions ends
 LARGEST_EXPONENT = 6.0  # of a price that keeps moving one way
 ASTRAY = 0.03  # log SINR, and ten times the gap: where the bound gets worse by that, price steps were too long
 PARALLEL_WORK = 100_000  # couplings below which threads cost more than they save

@@ -36,7 +36,19 @@ class Found:
     iterations: int
 
 
-def search(problem: Problem, k_max: int, users: np.ndarray, match: np.ndarray, relaxed: Found) -> Found:
+def far_over(problem: Problem, support: np.ndarray, k_max: int) -> bool:
+    """Whether some satellite is so far over the limit that the cut takes many small steps."""
+    return bool(np.bincount(problem.pair_sat, support, problem.n_sat).max(initial=0) > SMALL_EXCESS * k_max)
+
+
+def search(
+    problem: Problem,
+    k_max: int,
+    users: np.ndarray,
+    match: np.ndarray,
+    relaxed: Found,
+    start: Found | None = None,
+) -> Found:
     """A support on which every satellite serves at most k_max users, from the solution without that limit.
 
     Removal of the pairs that cost least to first order at the optimal prices, in steps, then swaps of one
@@ -44,6 +56,9 @@ def search(problem: Problem, k_max: int, users: np.ndarray, match: np.ndarray, r
     the limit; where they are far over it, more and smaller ones, in each of which no user loses more than a
     share of its satellites: effects of removals add up to first order only. A user keeps the satellite of
     `match`, or one it can be matched to instead.
+
+    start : where satellites are far over the limit, a support to begin from instead, such as that of the
+        decision before, and its prices: one more pair is let in at each satellite, and the cut goes on there
     """
     user = problem.pair_user
     room = np.full(problem.n_sat, k_max)
@@ -53,8 +68,14 @@ def search(problem: Problem, k_max: int, users: np.ndarray, match: np.ndarray, r
     if count.max() <= k_max:
         return found
     match = match.copy()
-    rounds = 2 if count.max() <= SMALL_EXCESS * k_max else CUT_ROUNDS
+    rounds = CUT_ROUNDS if far_over(problem, found.support, k_max) else 2
     turn = 0
+    if rounds > 2 and start is not None:
+        held = _matched(problem, k_max, users, start.support & found.support)
+        if np.all(held[users] >= 0):
+            match, turn = held, rounds - 2
+            found = _widened(problem, users, start)
+            count = np.bincount(problem.pair_sat, found.support, problem.n_sat)
     while count.max() > k_max:
         # the excess shrinks by one factor a round; in the last ones a user may lose more than its share
         shrink = 1.0 - 1.0 / max(rounds - turn, 1)
@@ -68,10 +89,34 @@ def search(problem: Problem, k_max: int, users: np.ndarray, match: np.ndarray, r
         iterations = 400 if last else CUT_ITERATIONS
         found = solve_support(problem, users, support, found.lam, found.q, loose, False, found.p, iterations)
         turn += 1
+    if start is not None and rounds > 2 and start.lower > found.lower:
+        if np.bincount(problem.pair_sat, start.support, problem.n_sat).max() <= k_max:
+            found = start  # what was let in did not pay
     if not problem.coherent:
         return found
     few = rounds > 2
     return _swap(problem, k_max, users, relaxed, found, FEW_SWAPS if few else problem.n_sat, 60 if few else 400)
+
+
+def _matched(problem: Problem, k_max: int, users: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """A pair of the support for each user, at most k_max users a satellite: [user] int, -1: none."""
+    ranked = np.lexsort((problem.pair_sat, -problem.useful, ~support, problem.pair_user))
+    ranked = np.where(support[ranked], ranked, -1)
+    room = np.minimum(k_max, np.bincount(problem.pair_sat, minlength=problem.n_sat))
+    return _match(np.flatnonzero(users), problem.pair_ptr, problem.pair_sat, problem.pair_user, ranked, room)
+
+
+def _widened(problem: Problem, users: np.ndarray, start: Found) -> Found:
+    """A start with the most useful pair it has not, at each satellite, let in."""
+    score = _pair_scores(problem, users, start)
+    outside = ~start.support & users[problem.pair_user] & (problem.useful > 0.0)
+    most = _first_of_each(problem.pair_sat, np.where(outside, -score, np.inf), problem.n_sat)
+    most = most[(most >= 0) & outside[most]]
+    support = start.support.copy()
+    support[most[score[most] > 0.0]] = True
+    return solve_support(
+        problem, users, support, start.lam, start.q, 4.0 * LARGEST_GAP_BIT, False, start.p, CUT_ITERATIONS
+    )
 
 
 def _swap(

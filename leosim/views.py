@@ -74,7 +74,7 @@ def waited(view: View, previous: Clusters | None) -> np.ndarray:
 
 
 def warm_start(view: View, previous: Clusters | None) -> allocation.Warm | None:
-    """Prices of the previous decision, moved to the satellites of this view."""
+    """Prices and pairs of the previous decision, moved to the satellites and pairs of this view."""
     if previous is None or not previous.priced_sat.size:
         return None
     prices = np.full(view.couplings.sat.size, np.nan)
@@ -84,7 +84,14 @@ def warm_start(view: View, previous: Clusters | None) -> allocation.Warm | None:
     if not known.any() or not prices[known].sum() > 0.0:
         return None
     prices[~known] = prices[known].mean()
-    return allocation.Warm(lam=prices / prices.sum(), q=previous.user_price)
+    order = np.lexsort((view.sat, view.user))
+    code = view.user[order].astype(np.int64) << 32 | view.sat[order].astype(np.int64)
+    before = previous.user.astype(np.int64) << 32 | previous.sat.astype(np.int64)
+    place = np.searchsorted(code, before).clip(max=code.size - 1)
+    still = code[place] == before
+    p = np.zeros(code.size)
+    p[place[still]] = previous.amplitude[still]
+    return allocation.Warm(lam=prices / prices.sum(), q=previous.user_price, p=p)
 
 
 def decide(

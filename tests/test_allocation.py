@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from paper_box import box
 
-from leosim import allocation, conic, couplings, records
+from leosim import allocation, conic, couplings, duality, parallel, records, support
 
 two_gaps_bit = 1e-3  # both the allocation's certificate and the oracle's bisection may be half of it off
 one_gap_bit = 5e-4
@@ -185,8 +185,7 @@ def test_blocks_equal_dense(coherence):
         (mean[np.ix_(v, s, [l])], variance[np.ix_(v, s, [l])])
         for l, (v, s) in enumerate(zip(views, streams, strict=True))
     ]
-    got = couplings.problem_from_blocks(
-        4,
+    arguments = (
         np.cumsum([0, *map(len, views)]),
         np.concatenate(views),
         np.cumsum([0, *map(len, streams)]),
@@ -196,14 +195,24 @@ def test_blocks_equal_dense(coherence):
         np.concatenate([b[0].imag.ravel() for b in blocks]),
         np.concatenate([b[1].ravel() for b in blocks]),
         np.concatenate([useful[s, l] for l, s in enumerate(streams)]),
-        coherence,
     )
+    by_block = np.empty(sum(map(len, streams)), dtype=int)
+    by_user = np.lexsort((np.repeat(np.arange(5), list(map(len, streams))), np.concatenate(streams)))
+    by_block[by_user] = np.arange(len(by_user))  # pair of the problem behind each pair of the blocks
+    got = couplings.problem_from_blocks(4, *arguments, coherence)
     want = couplings.problem_from_dense(mean, variance, allowed=allowed, coherence=coherence)
     np.testing.assert_array_equal(got.pair_ptr, want.pair_ptr)
     np.testing.assert_array_equal(got.pair_sat, want.pair_sat)
     np.testing.assert_allclose(got.useful, want.useful, rtol=1e-15)
     p = np.random.default_rng(2).uniform(0, 1, len(want.useful))
     np.testing.assert_allclose(couplings.sinr(got, p), couplings.sinr(want, p), rtol=1e-12)
+    straight = couplings.sinr_of_blocks(4, *arguments[:4], *arguments[5:9], p[by_block], coherence)
+    np.testing.assert_allclose(straight, couplings.sinr(want, p), rtol=1e-12)
+    one, two = allocation.allocate(got, 2), allocation.allocate(want, 2)
+    np.testing.assert_allclose(one.sinr, two.sinr, rtol=1e-6)
+    np.testing.assert_allclose([one.lower, one.bound], [two.lower, two.bound], rtol=1e-6)
+    thinned = couplings.problem_from_blocks(4, *arguments, coherence, 1e9)  # only each stream's own receiver
+    assert len(thinned.nb_user) == 4
 
 
 def test_one_user_one_satellite():
@@ -318,6 +327,97 @@ def test_matching_serves_everybody_when_room_is_exact():
     got = allocation.allocate(problem, k_max=1)
     check_rules(problem, got, 1)
     assert got.served.all()
+
+
+def test_no_allocation_is_over_k_max_far_from_it():
+    # 40 users on 12 satellites, three a satellite: the cut takes many steps, from a cold and a warm start
+    mean, variance = box(20, n_sat=24, n_user=40, side=8)
+    problem = couplings.problem_from_dense(mean, variance, coherence="averaged")
+    cold = allocation.allocate(problem, k_max=3)
+    check_rules(problem, cold, 3)
+    assert cold.served.all()
+    warm = allocation.allocate(problem, k_max=3, warm=cold.warm)
+    check_rules(problem, warm, 3)
+    assert rate(warm.sinr.min()) >= 0.98 * rate(cold.sinr.min())
+    strongest = np.zeros(len(problem.useful), dtype=bool)
+    for l in range(24):
+        mine = np.flatnonzero(problem.pair_sat == l)
+        strongest[mine[np.argsort(-problem.useful[mine])[:3]]] = True
+    matched, _ = support.assign(problem, 3)
+    simple = allocation.max_min(problem, np.isin(np.arange(len(strongest)), matched))
+    assert cold.sinr.min() > simple.sinr.min()
+    users = np.bincount(problem.pair_user, strongest, 40) > 0
+    assert not users.all() or cold.sinr.min() > allocation.max_min(problem, strongest).sinr.min()
+
+
+def test_those_who_wait_longest_come_first():
+    mean, variance = box(10, n_sat=3, n_user=12)
+    problem = couplings.problem_from_dense(mean, variance)
+    waited, served, longest = np.zeros(12, dtype=int), np.zeros(12, dtype=int), 0
+    for _ in range(12):
+        got = allocation.allocate(problem, k_max=2, waited=waited)
+        check_rules(problem, got, 2)
+        assert got.served.sum() == 6
+        waited = np.where(got.reason == records.NO_ROOM, waited + 1, 0)
+        served += got.served
+        longest = max(longest, waited.max())
+    assert longest <= 2  # ceil(12 users / 6 places)
+    assert served.min() >= 5
+    assert served.max() <= 7
+
+
+def test_the_bottleneck_is_named_and_what_it_costs():
+    mean, variance = box(4, n_sat=10, n_user=6, side=8, noise_dbm=-94.0, poor_db=20.0)
+    got = allocation.allocate(couplings.problem_from_dense(mean, variance), k_max=6)
+    assert got.bottleneck == 0
+    rest = np.arange(1, 6)
+    alone = allocation.max_min(couplings.problem_from_dense(mean[np.ix_(rest, rest)], variance[np.ix_(rest, rest)]))
+    assert rate(got.sinr.min()) + 0.1 < rate(got.without) <= rate(alone.upper)
+    one = allocation.allocate_dense(np.full((1, 1, 1), 3.0 + 0j), np.full((1, 1, 1), 0.5), k_max=1)
+    assert one.bottleneck == 0
+    assert np.isnan(one.without)
+
+
+def test_any_number_of_workers_gives_the_same_bits(monkeypatch):
+    monkeypatch.setattr(duality, "PARALLEL_WORK", 0)
+    for coherence in ("ideal", "averaged"):
+        problem = couplings.problem_from_dense(*box(21, n_sat=16, n_user=12, side=8), coherence=coherence)
+        plain = allocation.allocate(problem, 4)
+        for count in (2, 4):
+            with parallel.workers(count):
+                got = allocation.allocate(problem, 4)
+            for name in ("p", "sinr", "lam", "q", "level"):
+                assert getattr(got, name).tobytes() == getattr(plain, name).tobytes()
+            assert (got.upper, got.bound, got.without) == (plain.upper, plain.bound, plain.without)
+
+
+def test_an_error_on_a_worker_comes_back():
+    def fail(first, last):
+        raise RuntimeError(f"{first} to {last}")
+
+    with parallel.workers(3), pytest.raises(RuntimeError, match=" to "):
+        parallel.each_range(10, fail)
+    assert parallel.count() == 1
+
+
+def test_steady_cross_terms_are_rows_beside_those_of_gamma():
+    mean, variance = box(22)
+    rng = np.random.default_rng(4)
+    steady = 0.1 * mean * np.exp(2j * np.pi * rng.random(mean.shape))
+    gamma = np.broadcast_to(0.5 * np.eye(8) + 0.5, (5, 5, 8, 8))
+    problem = couplings.problem_from_dense(mean, variance, coherence=np.array(gamma), steady=steady)
+    p = rng.uniform(0, 1, (5, 8))
+    want = np.empty(5)
+    for k in range(5):
+        noise = 1.0 + np.sum(variance[k] * p**2)
+        for j in range(5):
+            if j != k:
+                e, c = mean[k, j] * p[j], steady[k, j] * p[j]
+                noise += np.real(e.conj() @ gamma[k, j] @ e) + abs(c.sum()) ** 2
+        want[k] = np.sum(np.abs(mean[k, k]) * p[k]) ** 2 / noise
+    np.testing.assert_allclose(couplings.sinr(problem, p.ravel()), want, rtol=1e-9)
+    with pytest.raises(ValueError, match="steady"):
+        couplings.problem_from_dense(mean, variance, steady=steady)
 
 
 @pytest.mark.parametrize("side", [8, 16])
