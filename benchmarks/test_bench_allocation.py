@@ -8,9 +8,11 @@ import time
 import cvxpy as cp
 import numpy as np
 import pytest
+import wide_sky
 from paper_box import box
 
-from leosim import allocation, couplings
+from leosim import allocation, couplings, levels, parallel, support, views
+from leosim.clustering import cell_free
 
 
 def paper_algorithm_1(mean, variance, k_max, epsilon=1e-10, outer=10, inner=30):
@@ -147,3 +149,83 @@ def test_problem_from_blocks(benchmark):
     )
     problem = benchmark(couplings.problem_from_blocks, *arguments)
     assert len(problem.useful) == 400
+
+
+def fastest_s(function, rounds=5):
+    """Shortest of several runs, in processor time: what the work takes whatever else the machine does (s)."""
+    spent = []
+    for _ in range(rounds):
+        start = time.process_time()
+        function()
+        spent.append(time.process_time() - start)
+    return min(spent)
+
+
+@pytest.mark.parametrize(("n_sat", "n_user", "limit_s"), [(20, 10, 0.02), (40, 10, 0.06), (60, 40, 0.5)])
+def test_allocate_in_the_box(benchmark, n_sat, n_user, limit_s):
+    problem = couplings.problem_from_dense(*box(1, n_sat=n_sat, n_user=n_user, side=8))
+    got = allocation.allocate(problem, 8)
+    spent_s = fastest_s(lambda: allocation.allocate(problem, 8))
+    benchmark.pedantic(allocation.allocate, (problem, 8), rounds=2)
+    benchmark.extra_info.update(cpu_ms=1e3 * spent_s, rate_bit=rate(got.sinr.min()), bound_bit=rate(got.bound))
+    assert spent_s <= limit_s
+
+
+def test_cost_grows_with_the_coupled_pairs(benchmark):
+    """Time of an iteration against the couplings, the sum of the squared sizes of the satellites' blocks."""
+    sizes, spent = [], []
+    for count in (40, 80, 160, 320):
+        view = wide_sky.view(wide_sky.prepare(count, 1000.0))
+        problem, _ = views.problem(view, 0.0)
+        c = view.couplings
+        sizes.append(float((c.receiver_size * c.stream_size).sum()))
+        useful = problem.useful > 0.0
+        lam, q = np.ones(problem.n_sat), np.ones(problem.n_user)
+        part = couplings.parts(problem, np.ones(problem.n_user, dtype=bool), useful)[0]
+        x = part.problem
+        start = lam[part.sats], q[part.users], np.zeros(len(x.useful)), 0.0, 0.0, 20, False
+        spent.append(fastest_s(lambda x=x, start=start: levels.solve_level(x, np.zeros(x.n_user), *start)) / 20)
+    exponent = float(np.polyfit(np.log(sizes), np.log(spent), 1)[0])
+    benchmark.pedantic(lambda: None)
+    benchmark.extra_info.update(couplings=sizes, ms_an_iteration=[1e3 * s for s in spent], exponent=exponent)
+    assert exponent <= 1.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "radius_km", "limit_s"), [(300, 2500.0, 5.0), (300, 1000.0, 5.0), (1000, 2500.0, 15.0)])
+def test_a_full_shell(benchmark, count, radius_km, limit_s):
+    """Real Starlink where its elements are at hand: cold, then warm one second later, with one and two workers."""
+    ready = wide_sky.prepare(count, radius_km)
+    params = cell_free.Params()
+    first, later = wide_sky.view(ready, 0.0), wide_sky.view(ready, 1.0)
+    cell_free.cluster(first, None, params)
+    begun, begun_cpu = time.perf_counter(), time.process_time()
+    clusters, solver = cell_free.cluster(first, None, params)
+    cold_s, cold_cpu_s = time.perf_counter() - begun, time.process_time() - begun_cpu
+    begun, begun_cpu = time.perf_counter(), time.process_time()
+    warm, warm_solver = benchmark.pedantic(cell_free.cluster, (later, clusters, params))
+    warm_s, warm_cpu_s = time.perf_counter() - begun, time.process_time() - begun_cpu
+    begun = time.perf_counter()
+    with parallel.workers(2):
+        two, _ = cell_free.cluster(later, clusters, params)
+    two_s = time.perf_counter() - begun
+    assert all(getattr(two, f).tobytes() == getattr(warm, f).tobytes() for f in two.array_fields())
+    problem, _ = views.problem(first)
+    matched, _ = support.assign(problem, params.k_max)
+    alone = allocation.max_min(problem, np.isin(np.arange(len(problem.useful)), matched), raise_levels=False)
+    benchmark.extra_info.update(
+        satellites=len(ready.constellation),
+        couplings=len(problem.variance),
+        cold_s=cold_s,
+        cold_cpu_s=cold_cpu_s,
+        warm_s=warm_s,
+        warm_cpu_s=warm_cpu_s,
+        warm_two_workers_s=two_s,
+        rate_bit=float(solver.min_rate),
+        warm_rate_bit=float(warm_solver.min_rate),
+        bound_bit=float(solver.bound_rate),
+        one_satellite_each_bit=rate(alone.sinr[alone.served].min()),
+    )
+    assert np.unique(clusters.sat, return_counts=True)[1].max() <= params.k_max
+    assert np.unique(warm.sat, return_counts=True)[1].max() <= params.k_max
+    assert cold_cpu_s <= limit_s

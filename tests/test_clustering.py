@@ -6,7 +6,7 @@ import importlib
 import numpy as np
 import pytest
 
-from leosim import simulation
+from leosim import allocation, couplings, simulation, views
 from leosim.processes import view as view_of
 from leosim.records import HARD, NO_ROOM, SERVED
 from leosim.scenario import algorithms
@@ -80,6 +80,62 @@ def test_users_without_room_are_declared(sky):
         clusters, _ = decide(name, view, k_max=1, candidates=1)
         assert (clusters.status == SERVED).sum() == satellites
         assert (clusters.status == NO_ROOM).sum() == 6 - satellites
+
+
+@pytest.mark.parametrize("name", algorithms("clustering"))
+def test_nobody_is_left_waiting(name, sky):
+    view = sky(0.0)
+    # one satellite all users see, with room for half of them
+    sat = next(s for s in np.unique(view.sat) if (view.useful[view.sat == s] > 0.0).sum() == 6)
+    view = only(view, sat)
+    served, longest, previous = np.zeros(6, dtype=int), 0, None
+    for _ in range(8):
+        previous, _ = decide(name, view, previous, k_max=3)
+        now = previous.status == SERVED
+        assert now.sum() == 3
+        np.testing.assert_array_equal(previous.waited > 0, previous.status == NO_ROOM)
+        served += now
+        longest = max(longest, previous.waited.max())
+    assert served.tolist() == [4] * 6
+    assert longest <= 2  # ceil(6 users / 3 places)
+
+
+def only(view, sat):
+    """A view in which one satellite may serve, and no other is there."""
+    c = view.couplings
+    mine, pairs = c.sat == sat, view.sat == sat
+    block = np.repeat(np.arange(c.sat.size), c.receiver_size * c.stream_size)
+    receivers, streams = np.repeat(mine, c.receiver_size), np.repeat(mine, c.stream_size)
+    keep = {"beam": mine, "receiver": receivers, "stream": streams, "coupling": mine[block]}
+    kept = {f: getattr(c, f)[keep[spec.axes[0]]] for f, spec in c.array_fields().items()}
+    return view.replace(
+        couplings=c.replace(**kept), **{f: getattr(view, f)[pairs] for f in view.array_fields()}
+    )
+
+
+@pytest.mark.parametrize("cross_terms", ["averaged", "ideal"])
+def test_couplings_below_the_noise_change_nothing_that_counts(short, cross_terms):
+    scenario = short(10, 30, users={"radius_km": 1000, "count": 30})
+    scenario = scenario.with_(communication={"coherence": {"cross_terms": cross_terms}})
+    view = simulation.epoch(scenario).view
+    full, order = views.problem(view, 0.0)
+    thin, _ = views.problem(view)
+    assert len(thin.variance) < 0.6 * len(full.variance)
+    support = full.useful > 0.0
+    found = allocation.max_min(thin, support, raise_levels=False)
+    best = allocation.max_min(full, support, raise_levels=False)
+    served = found.served
+    on_all = np.log2(1 + couplings.sinr(full, found.p)[served].min())
+    least = np.log2(1 + best.sinr[served].min())
+    per_mille = 1e-3
+    assert abs(on_all - least) < per_mille * least
+    clusters, solver = decide("cell_free", view)
+    amplitude = np.zeros(order.size)
+    at = {pair: i for i, pair in enumerate(zip(view.user[order].tolist(), view.sat[order].tolist(), strict=True))}
+    for user, sat, p in zip(clusters.user.tolist(), clusters.sat.tolist(), clusters.amplitude, strict=True):
+        amplitude[at[user, sat]] = p
+    scored = np.log2(1 + couplings.sinr(full, amplitude)[clusters.status == SERVED].min())
+    assert solver.min_rate == pytest.approx(scored, rel=1e-6)
 
 
 @pytest.mark.parametrize("by", ["elevation", "rate", "remaining"])
