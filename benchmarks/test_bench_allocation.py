@@ -192,7 +192,9 @@ def test_cost_grows_with_the_coupled_pairs(benchmark):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "radius_km", "limit_s"), [(300, 2500.0, 5.0), (300, 1000.0, 5.0), (1000, 2500.0, 15.0)])
+@pytest.mark.parametrize(
+    ("count", "radius_km", "limit_s"), [(300, 2500.0, 5.0), (300, 1000.0, 5.0), (1000, 2500.0, 15.0)]
+)
 def test_a_full_shell(benchmark, count, radius_km, limit_s):
     """Real Starlink where its elements are at hand: cold, then warm one second later, with one and two workers."""
     ready = wide_sky.prepare(count, radius_km)

@@ -285,9 +285,7 @@ def _start(problem: Problem, warm: Warm | None) -> tuple[np.ndarray, np.ndarray]
     q = np.ones(problem.n_user) if warm is None or warm.q is None else np.asarray(warm.q, float)
     p_shape = problem.useful.shape if warm is None or warm.p is None else np.shape(warm.p)
     if lam.shape != (problem.n_sat,) or q.shape != (problem.n_user,) or p_shape != problem.useful.shape:
-        raise ValueError(
-            f"warm: expected lam [{problem.n_sat}], q [{problem.n_user}] and p [{len(problem.useful)}]"
-        )
+        raise ValueError(f"warm: expected lam [{problem.n_sat}], q [{problem.n_user}] and p [{len(problem.useful)}]")
     return lam, q
 
 

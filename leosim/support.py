@@ -90,8 +90,8 @@ def search(
         found = solve_support(problem, users, support, found.lam, found.q, loose, False, found.p, iterations)
         turn += 1
     if start is not None and rounds > 2 and start.lower > found.lower:
-        if np.bincount(problem.pair_sat, start.support, problem.n_sat).max() <= k_max:
-            found = start  # what was let in did not pay
+        load = np.bincount(problem.pair_sat, start.support, problem.n_sat)
+        found = start if load.max() <= k_max else found  # what was let in did not pay
     if not problem.coherent:
         return found
     few = rounds > 2

@@ -108,9 +108,7 @@ def only(view, sat):
     receivers, streams = np.repeat(mine, c.receiver_size), np.repeat(mine, c.stream_size)
     keep = {"beam": mine, "receiver": receivers, "stream": streams, "coupling": mine[block]}
     kept = {f: getattr(c, f)[keep[spec.axes[0]]] for f, spec in c.array_fields().items()}
-    return view.replace(
-        couplings=c.replace(**kept), **{f: getattr(view, f)[pairs] for f in view.array_fields()}
-    )
+    return view.replace(couplings=c.replace(**kept), **{f: getattr(view, f)[pairs] for f in view.array_fields()})
 
 
 @pytest.mark.parametrize("cross_terms", ["averaged", "ideal"])
