@@ -108,7 +108,7 @@ def _matched(problem: Problem, k_max: int, users: np.ndarray, support: np.ndarra
 
 def _widened(problem: Problem, users: np.ndarray, start: Found) -> Found:
     """A start with the most useful pair it has not, at each satellite, let in."""
-    score = _pair_scores(problem, users, start)
+    score = pair_scores(problem, users, start)
     outside = ~start.support & users[problem.pair_user] & (problem.useful > 0.0)
     most = _first_of_each(problem.pair_sat, np.where(outside, -score, np.inf), problem.n_sat)
     most = most[(most >= 0) & outside[most]]
