@@ -18,6 +18,7 @@ CUT_ROUNDS = 8  # steps of the cut above that
 CUT_ITERATIONS = 4  # of the fixed point between two of them
 LARGEST_LOSS = 0.3  # share of its satellites a user may lose in one of them
 FEW_SWAPS = 8  # tried together where satellites were far over the limit: their effects add up badly
+LARGE_SWAP_ITERATIONS = 60
 SWAP_ROUNDS = 4  # solves the swaps may spend
 SWAP_GOAL = 2.5e-3  # swaps end when the minimum rate is within this fraction of the bound
 SMALLEST_SWAP = 3e-4  # or when all of them together promise less than this share of the SINR
@@ -94,8 +95,10 @@ def search(
         found = start if load.max() <= k_max else found  # what was let in did not pay
     if not problem.coherent:
         return found
-    few = rounds > 2
-    return _swap(problem, k_max, users, relaxed, found, FEW_SWAPS if few else problem.n_sat, 60 if few else 400)
+    if rounds == 2:
+        return _swap(problem, k_max, users, relaxed, found, problem.n_sat, SWAP_ROUNDS, 400)
+    solves = SWAP_ROUNDS if start is None else SWAP_ROUNDS // 2  # the next decision goes on from here
+    return _swap(problem, k_max, users, relaxed, found, FEW_SWAPS, solves, LARGE_SWAP_ITERATIONS)
 
 
 def _matched(problem: Problem, k_max: int, users: np.ndarray, support: np.ndarray) -> np.ndarray:
@@ -126,15 +129,16 @@ def _swap(
     relaxed: Found,
     found: Found,
     at_once: int,
+    solves: int,
     max_iterations: int,
 ) -> Found:
     """Swap pairs at full satellites where the first-order gain says so; keep what the solve confirms.
 
-    at_once : most swaps tried together; max_iterations : of each solve
+    at_once : most swaps tried together; solves : most of them; max_iterations : of each
     """
     share, gap = 1.0, 2.0 * LARGEST_GAP_BIT
     score = pair_scores(problem, users, found)
-    for _ in range(SWAP_ROUNDS):
+    for _ in range(solves):
         wanted = max(LARGEST_GAP_BIT, SWAP_GOAL * math.log2(1.0 + relaxed.upper))
         if rate_difference(relaxed.upper, found.lower) < wanted:
             break
