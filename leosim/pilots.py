@@ -30,46 +30,42 @@ def estimates(stats: ChannelStats, receiver_size: np.ndarray, beams: Beams, rows
     A stream whose user is not among them keeps its beam unestimated.
     """
     r_end, s_end = np.cumsum(receiver_size), np.cumsum(beams.stream_size)
-    v, noise = stats.beta / (stats.kappa + 1.0), float(beams.pilot_noise)
+    snr = stats.beta / (stats.kappa + 1.0) / float(beams.pilot_noise)
     start = np.exp(1j * beams.phase_rad)
     random = np.zeros(beams.user.size)
-    member_size = np.zeros(beams.user.size, dtype=np.int64)
-    member, fading, noisy = [], [], []
+    whose, member, fading, noisy = ([np.empty(0, dtype=kind)] for kind in (int, int, complex, float))
     for r0, r1, s0, s1 in zip(r_end - receiver_size, r_end, s_end - beams.stream_size, s_end, strict=True):
-        found: dict[int, tuple[np.ndarray, ...]] = {}
-        users = stats.user[r0:r1]
-        for j in range(s0, s1):
-            pilot = int(beams.user[j] % beams.pilots)
-            if not (users == beams.user[j]).any():
-                continue
-            if pilot not in found:
-                group = np.flatnonzero(users % beams.pilots == pilot)
-                root = np.sqrt(v[r0 + group] / noise)
-                k = root[:, None] * gram(stats.cosines[r0 + group], rows, columns) * root
-                inverse = np.linalg.inv(k + np.eye(group.size))
-                # K (K + I)^-1 from the inverse loses digits where K is small, the product where it is large.
-                found[pilot] = group, k @ inverse, inverse @ _cholesky(k)
-            group, x, from_noise = found[pilot]
-            at = int(np.flatnonzero(users[group] == beams.user[j])[0])
-            kappa, member_size[j] = stats.kappa[r0 + group[at]], group.size
-            norm = 1.0 / math.sqrt(kappa + x[at, at])
-            random[j] = x[at, at] * norm**2
-            start[j] *= math.sqrt(kappa) * norm
-            member.append(group)
-            fading.append(norm * x[at] * np.exp(1j * stats.phase_rad[r0 + group]))
-            noisy.append(norm * from_noise[at])
-    weights = np.concatenate([np.empty(0, dtype=complex), *fading])
+        users, streams = stats.user[r0:r1], np.arange(s0, s1)
+        streams = streams[np.isin(beams.user[s0:s1], users)]
+        for pilot in np.unique(beams.user[streams] % beams.pilots):
+            group = np.flatnonzero(users % beams.pilots == pilot)
+            mine = streams[beams.user[streams] % beams.pilots == pilot]
+            at = np.searchsorted(users[group], beams.user[mine])
+            root = np.sqrt(snr[r0 + group])
+            k = root[:, None] * gram(stats.cosines[r0 + group], rows, columns) * root
+            inverse = np.linalg.inv(k + np.eye(group.size))
+            x, from_noise = k @ inverse, inverse @ _cholesky(k)
+            kappa = stats.kappa[r0 + group[at]]
+            norm = 1.0 / np.sqrt(kappa + x[at, at])
+            random[mine] = x[at, at] * norm**2
+            start[mine] *= np.sqrt(kappa) * norm
+            whose.append(np.repeat(mine, group.size))
+            member.append(np.tile(group, mine.size))
+            fading.append((norm[:, None] * x[at] * np.exp(1j * stats.phase_rad[r0 + group])).ravel())
+            noisy.append((norm[:, None] * from_noise[at]).ravel())
+    stream, weights = np.concatenate(whose), np.concatenate(fading)
+    order = np.argsort(stream, kind="stable")
     return Estimates(
         t_ns=stats.t_ns,
         root_kappa=np.sqrt(stats.kappa),
         start_re=start.real,
         start_im=start.imag,
         random=random,
-        member_size=member_size,
-        member=np.concatenate([np.empty(0, dtype=np.int64), *member]),
-        fading_re=weights.real,
-        fading_im=weights.imag,
-        noise=np.concatenate([np.empty(0), *noisy]),
+        member_size=np.bincount(stream, minlength=beams.user.size),
+        member=np.concatenate(member)[order],
+        fading_re=weights.real[order],
+        fading_im=weights.imag[order],
+        noise=np.concatenate(noisy)[order],
     )
 
 

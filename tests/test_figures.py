@@ -159,7 +159,7 @@ def test_sky_is_a_map_and_highlights_who_serves(log: Log) -> None:
     written = texts(ax.figure)
     assert {"N", "E", "S", "W", "mask 25°", "60°", "LEO-B"} <= set(written)
     assert "LEO-A" not in written
-    assert "2 s, 4 in view, 1 serving" in written
+    assert "2 s, 4 in view, 1 serving, nearest, smrt, cross terms averaged" in written
 
 
 def test_tracks_of_the_run_are_coloured_where_a_satellite_serves(log: Log) -> None:

@@ -62,19 +62,44 @@ def _weights(sight: spans.Sight, most: int, least: float) -> np.ndarray:
     served[sight.streams] = True
     rank = np.lexsort((-sight.beta * power.sum(axis=1), ~served))
     nulled = _independent(sight.gram, rank, most, least)
-    inverse = np.linalg.inv(sight.gram[np.ix_(nulled, nulled)])
     out = np.zeros((sight.beta.size, sight.streams.size))
-    for stream, own in enumerate(sight.streams.tolist()):
-        place = np.flatnonzero(nulled == own)
-        if place.size:
-            out[nulled, stream] = inverse[:, place[0]]
-            continue
-        others, projected = nulled, inverse @ sight.gram[nulled, own]
-        while sight.gram[own, own] - sight.gram[own, others] @ projected < least:
-            others = np.delete(others, np.argmax(np.abs(sight.gram[own, others])))
-            projected = np.linalg.solve(sight.gram[np.ix_(others, others)], sight.gram[others, own])
-        out[others, stream] = -projected
-        out[own, stream] = 1.0
+    inverse = np.linalg.inv(sight.gram[np.ix_(nulled, nulled)])
+    place = np.full(sight.beta.size, -1)
+    place[nulled] = np.arange(nulled.size)
+    inside = place[sight.streams] >= 0
+    out[np.ix_(nulled, inside)] = inverse[:, place[sight.streams[inside]]]
+    for stream in np.flatnonzero(~inside):
+        out[:, stream] = _outside(sight.gram, nulled, sight.streams[stream], least)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _outside(gram: np.ndarray, nulled: np.ndarray, own: int, least: float) -> np.ndarray:
+    """Weights of a beam for a user outside the set: nulled at its farthest members, while `least` power is left."""
+    others = nulled[np.argsort(np.abs(gram[own, nulled]), kind="mergesort")]
+    factor, towards = np.zeros((others.size, others.size)), np.empty(others.size)  # Cholesky; a solve with it
+    left, count = gram[own, own], 0
+    for i in range(others.size):
+        for j in range(i + 1):
+            value = gram[others[i], others[j]]
+            for m in range(j):
+                value -= factor[i, m] * factor[j, m]
+            factor[i, j] = np.sqrt(value) if i == j else value / factor[j, j]
+        value = gram[own, others[i]]
+        for m in range(i):
+            value -= factor[i, m] * towards[m]
+        towards[i] = value / factor[i, i]
+        if left - towards[i] ** 2 < least:
+            break
+        left -= towards[i] ** 2
+        count += 1
+    out = np.zeros(gram.shape[0])
+    out[own] = 1.0
+    for i in range(count - 1, -1, -1):
+        for m in range(i + 1, count):
+            towards[i] -= factor[m, i] * towards[m]
+        towards[i] /= factor[i, i]
+        out[others[i]] = -towards[i]
     return out
 
 

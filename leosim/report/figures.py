@@ -143,10 +143,18 @@ def _head(ax: Axes, style: Style, title: str, details: Sequence[str]) -> None:
         ax.annotate("\n".join(details), (0.0, 1.0), below, **corner, **about).set_in_layout(False)
         return
     above = 5.0 + (1.9 * style.font if polar else 0.0)  # clear of the letter N
-    line = ", ".join(details)
-    ax.annotate(line, (0.0, 1.0), (0.0, above), xycoords="axes fraction", textcoords="offset points", **about)
+    lines = [""]
+    for part in details:
+        longer = f"{lines[-1]}, {part}" if lines[-1] else part
+        if lines[-1] and _width_pt(longer, style.small) > 66 * style.width:
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    where |= {"va": "bottom"} if len(lines) > 1 else {}
+    ax.annotate("\n".join(lines), (0.0, 1.0), (0.0, above), **where, **about)
     if style.titled:
-        ax.set_title(title, loc="left", pad=above + 4.0 + 1.25 * style.small, fontweight="bold")
+        ax.set_title(title, loc="left", pad=above + 4.0 + 1.25 * style.small * len(lines), fontweight="bold")
 
 
 def _legend(ax: Axes, style: Style, own: bool, handles: Sequence[Any]) -> None:
@@ -314,6 +322,9 @@ def cdf(
         ax = _axes(look) if ax is None else ax
         handles: list[Any] = []
         alone = len(runs) == 1 and labels is None
+        models = [str(log.attributes.get("coherence", "")) for log in runs]
+        if len(set(models)) > 1:  # a figure names the model of coherence, where runs differ too
+            names = [f"{name}, {model}" for name, model in zip(names, models, strict=True)]
         share = numbers.LOW_SHARE
         for row, (log, name) in enumerate(zip(runs, names, strict=True)):
             for place, kind in enumerate(kinds):
@@ -337,8 +348,9 @@ def cdf(
         ax.set_xlabel(f"rate ({RATE_UNIT})")
         ax.set_ylabel("share of user-epochs")
         ax.grid()
-        told = {tuple(describe(log)) for log in runs}
-        _head(ax, look, "Distribution of rates", [f"{len(runs)} runs"] if len(told) > 1 else told.pop())
+        common = [part for part in describe(runs[0]) if all(part in describe(log) for log in runs)]
+        same = len(common) == len(describe(runs[0]))
+        _head(ax, look, "Distribution of rates", common if same else [f"{len(runs)} runs", *common])
         _legend(ax, look, own, handles)
     return ax
 
@@ -609,7 +621,7 @@ def sky(
         written = _write_names(ax, look, marks, names)
         in_view = tracks.sat.nunique() if t_s is None else int((tracks.t_s == at_s).sum())
         named = f" ({written} named)" if written < len(marks) else ""
-        details = [when, f"{in_view} in view", f"{len(marks)} serving{named}"]
+        details = [when, f"{in_view} in view", f"{len(marks)} serving{named}", *describe(log)]
         _head(ax, look, f"Sky of {name}", details if look.titled else [name, *details])
     return ax
 
