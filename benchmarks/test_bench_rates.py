@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
-from leosim import channel, rates
+from leosim import channel, rates, scenario
 from leosim.antenna import steering
 from leosim.beamforming import smrt
 from leosim.channel import Radio
@@ -16,15 +17,15 @@ from leosim.rates import Coherence
 from leosim.records import Beams, ChannelStats, Geometry
 
 SATS, USERS, DRAWS = 61, 10, 32  # what a constellation shell of 1,584 shows ten users above 25 degrees
+MANY_SATS, MANY_USERS = 40, 100
 
 
-@pytest.fixture(scope="module")
-def pass_over():
-    """61 satellites over ten users, 16 x 16 antennas, every satellite serving everyone."""
+def scene(sats: int, users: int):
+    """Satellites over users, 16 x 16 antennas, every satellite serving everyone: radio, statistics, CSI."""
     r = Radio(carrier_hz=5e9, bandwidth_hz=20e6, power_w=100.0, noise_w=4e-13, rows=16, columns=16, seed=1)
     rng = np.random.default_rng(0)
-    user, sat = (a.ravel() for a in np.meshgrid(np.arange(USERS), 100 + np.arange(SATS), indexing="ij"))
-    offset = rng.uniform(-500e3, 500e3, (SATS, 2))[sat - 100] - rng.uniform(-140e3, 140e3, (USERS, 2))[user]
+    user, sat = (a.ravel() for a in np.meshgrid(np.arange(users), 100 + np.arange(sats), indexing="ij"))
+    offset = rng.uniform(-500e3, 500e3, (sats, 2))[sat - 100] - rng.uniform(-140e3, 140e3, (users, 2))[user]
     range_m = np.sqrt((offset**2).sum(axis=1) + 550e3**2)
     geometry = Geometry(
         t_ns=0,
@@ -37,9 +38,34 @@ def pass_over():
         cosines=-offset / range_m[:, None],
     )
     stats = channel.statistics(geometry, np.zeros(user.size, dtype=np.int64), r)
-    csi = channel.observe(stats, np.ones(user.size, dtype=bool), np.full(user.size, 100.0))
+    return r, stats, channel.observe(stats, np.ones(user.size, dtype=bool), np.full(user.size, 100.0))
+
+
+@pytest.fixture(scope="module")
+def pass_over():
+    """61 satellites over ten users, sMRT."""
+    r, stats, csi = scene(SATS, USERS)
     beams = smrt.beams(csi, smrt.Params(), r)
     return r, stats, beams, rates.couplings(stats, beams, r)
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """40 satellites over 100 users."""
+    return scene(MANY_SATS, MANY_USERS)
+
+
+def filled(beams: Beams) -> Beams:
+    """The same beams with a weight for every direction of the satellite, zeros written out."""
+    n = int(beams.stream_size[0])
+    place = np.arange(beams.user.size) * n + beams.direction
+    coefficient = np.zeros(beams.user.size * n)
+    coefficient[place] = beams.coefficient
+    return beams.replace(
+        term_size=np.full(beams.user.size, n),
+        direction=np.tile(np.arange(n), beams.user.size),
+        coefficient=coefficient,
+    )
 
 
 def over_the_antennas(stats: ChannelStats, beams: Beams, r: Radio) -> np.ndarray:
@@ -73,6 +99,32 @@ def test_couplings(benchmark, pass_over) -> None:
     benchmark.extra_info["explicit_ms"] = 1e3 * explicit_s
     benchmark.extra_info["closed_ms"] = 1e3 * closed_s
     benchmark.extra_info["explicit_over_closed"] = explicit_s / closed_s
+
+
+def test_couplings_of_few_terms(benchmark, crowd) -> None:
+    """A beam that is one steering vector costs one product, not one with every direction of the satellite."""
+    r, stats, csi = crowd
+    beams = smrt.beams(csi, smrt.Params(), r)
+    full = filled(beams)
+    benchmark(rates.couplings, stats, beams, r)
+    sparse, dense = (rates.couplings(stats, b, r) for b in (beams, full))
+    np.testing.assert_array_equal(sparse.variance, dense.variance)
+    sparse_s, dense_s = (shortest_s(rates.couplings, stats, b, r, repeats=7) for b in (beams, full))
+    benchmark.extra_info["dense_over_sparse"] = dense_s / sparse_s
+    assert dense_s > 2.0 * sparse_s
+
+
+@pytest.mark.parametrize("name", scenario.algorithms("beamforming"))
+def test_precoders(benchmark, crowd, name: str) -> None:
+    """Beams of 4,000 streams against their couplings, all 400,000 of them."""
+    r, stats, csi = crowd
+    module = scenario.load_algorithm("beamforming", name)
+    params = module.Params()
+    with threadpool_limits(1):  # as in a run
+        beams = benchmark(module.beams, csi, params, r)
+    couplings_s = shortest_s(rates.couplings, stats, beams, r, repeats=5)
+    benchmark.extra_info["couplings_ms"] = 1e3 * couplings_s
+    benchmark.extra_info["terms_a_stream"] = beams.coefficient.size / beams.user.size
 
 
 def test_hardening(benchmark, pass_over) -> None:

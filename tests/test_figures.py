@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 from test_summary import EFFECTIVE_NS, EPOCHS, NAMES, SATS, SETS, write_log
 
+from leosim import simulation
 from leosim.log import Log, open_log
+from leosim.records import BEAM
 from leosim.report import figures
 from leosim.report.figures import KINDS, STYLES, pack, passes, plot, serving_intervals
 from leosim.report.summary import per_user
@@ -137,6 +139,37 @@ def test_names_stand_clear_of_each_other(log: Log) -> None:
     boxes = [text.get_window_extent() for text in ax.texts if text.get_text() in names]
     assert len(boxes) >= 2
     assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+
+
+@pytest.mark.parametrize("style", figures.STYLES)
+@pytest.mark.parametrize("kind", figures.KINDS)
+def test_every_figure_names_the_model_of_coherence(log: Log, kind: str, style: str) -> None:
+    written = " ".join(texts(figures.KINDS[kind](log, style=style).figure))
+    assert "cross terms averaged" in written.replace("\n", " ")
+
+
+def test_runs_that_differ_in_coherence_say_so(log: Log, tmp_path: Path) -> None:
+    with open_log(write_log(tmp_path / "other.h5", coherence="cross terms ideal")) as other:
+        written = " ".join(texts(figures.cdf([log, other]).figure))
+    assert "cross terms averaged" in written
+    assert "cross terms ideal" in written
+
+
+def test_changes_of_beams_are_drawn_where_there_are_some(short, tmp_path: Path) -> None:
+    scenario = short(30, 4, beamforming={"algorithm": "spot_beam"}, clustering={"algorithm": "best_satellite"})
+    with simulation.run(scenario, tmp_path / "spot.h5") as spots:
+        table, found, events = per_user(spots), spots.summary(), spots.handovers
+        assert (events["kind"] == BEAM).sum() > 2
+        arrived = events["event_t_ns"] < 30 * 1_000_000_000
+        user_minutes = 4 * 30 / 60
+        assert found.beam_per_user_minute == pytest.approx((events["kind"] == BEAM)[arrived].sum() / user_minutes)
+        assert found.beam_changes_per_user_minute == pytest.approx(events["beams"][arrived].sum() / user_minutes)
+        assert "of the beam alone" in str(found)
+        containers = figures.handovers(spots).containers
+    for bars, column in zip(containers[4:], ["beam", "beam_changes"], strict=True):
+        np.testing.assert_allclose([bar.get_width() for bar in bars], table[f"{column}_per_minute"])
+    ends = [bar.get_x() for bar in containers[4]]
+    np.testing.assert_allclose(ends, table.soft_per_minute + table.hard_per_minute)
 
 
 def test_handover_bars_are_those_of_the_summary(log: Log) -> None:

@@ -41,7 +41,9 @@ SCENARIO = {
 }
 
 
-def write_log(path: Path, users: int = 3, seed: int = 3, finish: bool = True) -> Path:
+def write_log(
+    path: Path, users: int = 3, seed: int = 3, finish: bool = True, coherence: str = "cross terms averaged"
+) -> Path:
     """A log of 8 epochs; users beyond the third have no satellite."""
     rng = np.random.default_rng(seed)
     sats = np.array(list(SATS))
@@ -66,7 +68,7 @@ def write_log(path: Path, users: int = 3, seed: int = 3, finish: bool = True) ->
         ),
         records.Quarantine(sat=[99], name=["LEO-X"], file=["a.tle"], line=[3], reason=["checksum"], from_ns=[0]),
     )
-    about = {"title": "A small run", "coherence": "cross terms averaged", "step_ns": SECOND_NS}
+    about = {"title": "A small run", "coherence": coherence, "step_ns": SECOND_NS}
     with LogWriter(path, START_NS, TYPES, statics, about | {"scenario": json.dumps(SCENARIO)}) as writer:
         for k in range(EPOCHS):
             pairs = [(u, s) for u, members in enumerate(SETS[k][:users]) for s in sorted(members)]
