@@ -15,7 +15,8 @@ import numpy as np
 from leosim.couplings import Part, Problem, parts, problem_from_dense, sinr
 from leosim.levels import LARGEST_CONIC, LARGEST_GAP_BIT, Powers, rate_difference, solve_level, solve_levels
 from leosim.records import NO_SATELLITE, SERVED
-from leosim.support import Found, assign, far_over, search, solve_support
+from leosim.search import far_over, search
+from leosim.support import Found, assign, solve_support
 
 LARGE_ITERATIONS = 120  # of the last solve of a large problem; what gap is left is reported
 WITHOUT_TOL_BIT = 0.02  # certificate gap that ends the estimate of what leaving a user out buys
@@ -85,7 +86,7 @@ def allocate(problem: Problem, k_max: int, warm: Warm | None = None, waited: np.
     """Serving sets and powers: at most k_max users a satellite, the minimum SINR as large as found.
 
     The problem without K_max is solved first (its certified upper bound is `bound`), then a support is
-    chosen (see `support.search`) and the powers are polished on it (see max_min; `lower` and `upper` are
+    chosen (see `search.search`) and the powers are polished on it (see max_min; `lower` and `upper` are
     certified on that support). Users without a satellite, or without room (a maximum matching under
     K_max, those who have waited longest first, then the strongest), are not served and leave the max-min.
 

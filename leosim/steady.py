@@ -15,7 +15,8 @@ from leosim.allocation import Allocation, Warm, max_min
 from leosim.couplings import Problem, sinr
 from leosim.levels import BOTTLENECK_SHARE, LARGEST_GAP_BIT, rate_difference
 from leosim.records import SERVED
-from leosim.support import Found, assign, pair_scores, search, solve_support
+from leosim.search import search
+from leosim.support import Found, assign, pair_scores, solve_support
 
 RESERVE = 0.2  # share of the tolerance that joiners restore and the first decision leaves
 LOOSE_BIT = 2.0 * LARGEST_GAP_BIT  # supports are compared at this gap, and polished at LARGEST_GAP_BIT
@@ -61,7 +62,7 @@ def allocate(
 ) -> Allocation:
     """Serving sets and powers near the best least rate, with few changes to `members`.
 
-    The best is that of `support.search`, at most k_max users a satellite. Members stay while the max-min of
+    The best is that of `search.search`, at most k_max users a satellite. Members stay while the max-min of
     their support is within `give_up` of it. When it is not, pairs join, in order of their first-order
     worth times the time they stay, as many as the missing rate asks for, until all but `RESERVE` of
     the tolerance is kept; at a full satellite in place of its member worth least. If that does not get there,

@@ -107,7 +107,7 @@ def only(view, sat):
     block = np.repeat(np.arange(c.sat.size), c.receiver_size * c.stream_size)
     receivers, streams = np.repeat(mine, c.receiver_size), np.repeat(mine, c.stream_size)
     keep = {"beam": mine, "receiver": receivers, "stream": streams, "coupling": mine[block]}
-    kept = {f: getattr(c, f)[keep[spec.axes[0]]] for f, spec in c.array_fields().items()}
+    kept = {f: getattr(c, f)[keep.get(spec.axes[0], slice(None))] for f, spec in c.array_fields().items()}
     return view.replace(couplings=c.replace(**kept), **{f: getattr(view, f)[pairs] for f in view.array_fields()})
 
 
