@@ -18,6 +18,7 @@ import simpy
 
 from leosim import handover as handovers
 from leosim import rates, scoring
+from leosim.channel import Radio
 from leosim.engine import Backhaul, Past, Stage, nominal, take, ticks, until
 from leosim.rates import Coherence
 from leosim.records import Beams, Clusters, Csi, Geometry, Handovers, Rates, Record, Solver, Timing, View
@@ -131,7 +132,7 @@ def decide(run: Run, report: Csi, t_ns: int, previous: Clusters | None, delay_ns
     s = run.settings
     module, params = s.clustering
     beams = run.beams_of(report)
-    seen = view(report, beams, t_ns, run.users, run.world, s.coherence)
+    seen = view(report, beams, t_ns, run.users, run.world.radio, s.coherence)
     clusters, solver = module.cluster(seen, previous, params)
     return with_spots(clusters, beams).replace(effective_t_ns=t_ns + delay_ns), solver
 
@@ -141,9 +142,9 @@ def with_spots(clusters: Clusters, beams: Beams) -> Clusters:
     return clusters.replace(spot=beams.spot[scoring.streams_of(beams, clusters)])
 
 
-def view(report: Csi, beams: Beams, t_ns: int, users: int, world: World, coherence: Coherence) -> View:
+def view(report: Csi, beams: Beams, t_ns: int, users: int, radio: Radio, coherence: Coherence) -> View:
     """What a clustering policy sees of a CSI: couplings under the coherence model, and the candidate pairs."""
-    believed = rates.cohere(rates.couplings(report, beams, world.radio), coherence)
+    believed = rates.cohere(rates.couplings(report, beams, radio), coherence)
     finite = coherence.cross_terms == "finite"
     serves = report.candidate.astype(bool)
     return View(

@@ -347,7 +347,7 @@ class Clusters(Record):
     spot: np.ndarray = array("pair", dtype="i4", doc="number of the regional beam; -1: a beam of its own", default=-1)
 
 
-SOLVER_STATUS = {0: "optimal", 1: "fallback", 2: "inaccurate", 3: "nobody served", 4: "uniform"}
+SOLVER_STATUS = {0: "optimal", 1: "fallback", 2: "inaccurate", 3: "nobody served", 4: "uniform", 5: "converged"}
 
 
 @dataclass(frozen=True)
@@ -357,7 +357,8 @@ class Solver(Record):
     GROUP: ClassVar[str] = "solver"
     t_ns: int
     status: np.ndarray = array(
-        dtype="u1", doc="0 optimal, 1 conic fallback used, 2 inaccurate, 3 nobody served, 4 uniform powers"
+        dtype="u1",
+        doc="0 optimal, 1 conic fallback used, 2 inaccurate, 3 nobody served, 4 uniform powers, 5 converged to a point",
     )
     iterations: np.ndarray = array(dtype="i4", doc="iterations of the power allocation")
     min_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="least rate of a served user, as the node believes")

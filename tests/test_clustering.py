@@ -5,8 +5,11 @@ import importlib
 
 import numpy as np
 import pytest
+from paper_algorithm import paper_algorithm_1
+from paper_box import box
 
-from leosim import allocation, couplings, simulation, views
+from leosim import allocation, couplings, rates, simulation, support, views
+from leosim.clustering import cell_free_sca
 from leosim.processes import view as view_of
 from leosim.records import HARD, NO_ROOM, SERVED
 from leosim.scenario import algorithms
@@ -26,7 +29,7 @@ def sky(short):
         t_ns = round(t_s * 1e9)
         _, csi = simulation.observe(ready.world, s, t_ns)
         beams = s.beamforming[0].beams(csi, s.beamforming[1], ready.world.radio)
-        return view_of(csi, beams, t_ns, 6, ready.world, s.coherence)
+        return view_of(csi, beams, t_ns, 6, ready.world.radio, s.coherence)
 
     return view
 
@@ -55,7 +58,7 @@ def test_contract(name, sky):
         served = np.bincount(clusters.user, minlength=view.user_count) > 0
         np.testing.assert_array_equal(clusters.status == SERVED, served)
         assert np.all(np.diff(clusters.sat) >= 0)  # in order of satellite, then user
-        assert int(solver.status) in (0, 1)
+        assert int(solver.status) in (0, 1, 5)
         assert 0 < solver.min_rate <= solver.upper_rate + 1e-12
         previous = clusters
 
@@ -216,3 +219,108 @@ def test_the_classical_system_hands_over_hard_only(short, tmp_path):
 def test_settings_that_cannot_be(settings, expected):
     with pytest.raises(ValueError, match=expected):
         importlib.import_module("leosim.clustering.best_satellite").Params(**settings)
+
+
+# ---------------------------------------------------------------------------------------------
+# The paper's Algorithm 1
+
+
+@pytest.mark.filterwarnings("ignore:Solution may be inaccurate")
+@pytest.mark.parametrize("seed", range(4))
+def test_algorithm_1_is_that_of_the_paper(seed):
+    mean, variance = box(seed)
+    problem = couplings.problem_from_dense(mean, variance)
+    match, _ = support.assign(problem, 3)
+    got = cell_free_sca.algorithm_1(problem, problem.useful > 0.0, cell_free_sca.Params(k_max=3), match)
+    p, programs = paper_algorithm_1(mean, variance, 3, outer=20)
+    plain = couplings.sinr(problem, p.T.ravel()).min()
+    a_thousandth_bit = 1e-3
+    assert got.status == "converged"
+    assert np.log2(1 + got.sinr.min()) == pytest.approx(np.log2(1 + plain), abs=a_thousandth_bit)
+    assert sum(got.inner) == pytest.approx(programs, abs=2)
+    assert np.log2(1 + got.sinr.min()) <= np.log2(1 + allocation.allocate(problem, 3).bound) + 1e-9
+
+
+def test_algorithm_1_without_a_limit_finds_the_optimum():
+    problem = couplings.problem_from_dense(*box(5))
+    match, _ = support.assign(problem, 5)
+    params = cell_free_sca.Params(k_max=5, tolerance=1e-4, most_inner=200)
+    got = cell_free_sca.algorithm_1(problem, problem.useful > 0.0, params, match)
+    best = allocation.max_min(problem)
+    assert len(got.inner) == 1
+    assert np.log2(1 + got.sinr.min()) == pytest.approx(np.log2(1 + best.lower), abs=2e-3)
+
+
+def test_algorithm_1_cut_short_keeps_the_limits():
+    problem = couplings.problem_from_dense(*box(0, n_sat=6, n_user=6))
+    match, _ = support.assign(problem, 1)  # as many places as users: nobody may lose the only one
+    got = cell_free_sca.algorithm_1(problem, problem.useful > 0.0, cell_free_sca.Params(k_max=1, most_outer=1), match)
+    assert got.status == "cut"
+    assert np.bincount(problem.pair_sat, got.p > 0).max() == 1
+    assert np.bincount(problem.pair_user, got.p > 0).min() >= 1
+    assert (got.sinr > 0).all()
+
+
+def test_algorithm_1_says_when_it_was_held_short(sky):
+    view = sky(0.0)
+    _, solver = decide("cell_free_sca", view, k_max=K_MAX, most_outer=1)
+    assert int(solver.status) == 2
+    few, solver = decide("cell_free_sca", view, k_max=K_MAX, most_pairs=12)
+    assert int(solver.status) == 2
+    assert np.bincount(few.user).max() <= 3
+
+
+def test_algorithm_1_when_useful_powers_add(sky):
+    view = sky(0.0, candidates=4)
+    alone = view.replace(
+        couplings=rates.cohere(view.couplings, rates.Coherence("noncoherent")), cross_terms="noncoherent"
+    )
+    _, solver = decide("cell_free_sca", alone, k_max=50, tolerance=1e-4)
+    _, best = decide("cell_free", alone, k_max=50)
+    assert solver.min_rate <= best.upper_rate + 1e-9
+    assert solver.min_rate >= 0.98 * best.min_rate
+
+
+# ---------------------------------------------------------------------------------------------
+# Clusters by distance
+
+
+def test_the_nearest_satellites_where_there_is_room(sky):
+    view = sky(0.0)
+    clusters, _ = decide("nearest", view, count=5, k_max=6)
+    for user in range(view.user_count):
+        mine = np.flatnonzero(view.user == user)
+        nearest = view.sat[mine[np.argsort(view.range_m[mine])[:5]]]
+        served = clusters.sat[clusters.user == user]
+        assert set(served.tolist()) <= set(nearest.tolist())  # max-min may leave some without power
+    uniform, _ = decide("nearest", view, count=5, k_max=6, power="uniform")
+    assert np.bincount(uniform.user).tolist() == [5] * 6
+
+
+def test_a_full_satellite_keeps_its_nearest_users(sky):
+    view = sky(0.0)
+    clusters, _ = decide("nearest", view, count=4, k_max=2, power="uniform")
+    chosen = set(zip(clusters.user.tolist(), clusters.sat.tolist(), strict=True))
+    load = dict(zip(*(x.tolist() for x in np.unique(clusters.sat, return_counts=True)), strict=True))
+    assert np.bincount(clusters.user).tolist() == [4] * 6
+    by_range = np.argsort(view.range_m)
+    first = view.sat[by_range[0]]
+    rivals = [u for u, s in zip(view.user[by_range], view.sat[by_range], strict=True) if s == first][:2]
+    assert load[int(first)] == 2
+    assert (int(view.user[by_range[0]]), int(first)) in chosen
+    assert {(int(u), int(first)) for u in rivals} & chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "expected"),
+    [
+        ("nearest", {"count": 0}, "at least 1"),
+        ("nearest", {"power": "all"}, "max_min, uniform"),
+        ("cell_free_sca", {"epsilon": 0}, "between 0 and 1"),
+        ("cell_free_sca", {"tolerance": 2}, "between 0 and 1"),
+        ("cell_free_sca", {"most_outer": 1.5}, "whole number"),
+    ],
+)
+def test_settings_of_the_others_that_cannot_be(name, settings, expected):
+    with pytest.raises(ValueError, match=expected):
+        importlib.import_module(f"leosim.clustering.{name}").Params(**settings)
