@@ -15,6 +15,7 @@ _FACE = {
     "Scenario": "leosim.scenario",
     "run": "leosim.simulation",
     "epoch": "leosim.simulation",
+    "decide": "leosim.simulation",
     "prepare": "leosim.simulation",
     "open_log": "leosim.log",
     "Log": "leosim.log",

@@ -314,8 +314,7 @@ class Scenario(Table):
     def algorithm(self, folder: str) -> tuple[ModuleType, Any]:
         """The module of an algorithm table and its `Params`, built from the table."""
         table: AlgorithmTable = getattr(self, folder)
-        module = load_algorithm(folder, table.algorithm, self.base)
-        return module, _params(module, folder, table.settings)
+        return algorithm(folder, {"algorithm": table.algorithm, **table.settings}, self.base)
 
     def to_json(self) -> str:
         """The resolved scenario as one line of JSON."""
@@ -372,6 +371,20 @@ def load_algorithm(folder: str, name: str, base: Path = Path(".")) -> ModuleType
             f"[{folder}] algorithm: `Params` of {name!r} is no dataclass; put @dataclass(frozen=True) on it"
         )
     return module
+
+
+def algorithm(folder: str, table: str | Mapping[str, Any], base: Path = Path(".")) -> tuple[ModuleType, Any]:
+    """The module of an algorithm and its `Params`, from a name or from a table as it stands in a scenario.
+
+    table : "smrt", or {"algorithm": "best_satellite", "by": "rate"}
+    Raises ScenarioError for what it names and there is not.
+    """
+    settings = {"algorithm": table} if isinstance(table, str) else dict(table)
+    name = settings.pop("algorithm", None)
+    if not isinstance(name, str):
+        raise ScenarioError(f"[{folder}] algorithm: expected a name, got {name!r}")
+    module = load_algorithm(folder, name, base)
+    return module, _params(module, folder, settings)
 
 
 def algorithm_source(module: ModuleType) -> tuple[str, str]:

@@ -8,12 +8,13 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ from llvmlite import binding as llvm
 from threadpoolctl import threadpool_limits
 
 import leosim
-from leosim import elements, orbit, parallel, processes, users, windows
+from leosim import elements, orbit, parallel, processes, rates, users, windows
+from leosim.channel import Radio
 from leosim.elements import Constellation
 from leosim.engine import NoPast, Past
 from leosim.log import EmptyLogError, Log, LogError, open_log
 from leosim.log_writer import LogWriter, create_writer, resume_writer
 from leosim.processes import Run, Settings
+from leosim.rates import Coherence
 from leosim.records import (
     Beams,
     Catalogue,
@@ -43,8 +46,15 @@ from leosim.records import (
     Users,
     View,
 )
-from leosim.scenario import ALGORITHM_FOLDERS, Scenario, ScenarioError, algorithm_source, load_scenario
-from leosim.scoring import State
+from leosim.scenario import (
+    ALGORITHM_FOLDERS,
+    Scenario,
+    ScenarioError,
+    algorithm,
+    algorithm_source,
+    load_scenario,
+)
+from leosim.scoring import State, on_streams
 from leosim.streams import generator
 from leosim.units import NS_PER_S, SECONDS_PER_DAY, s_to_ns
 from leosim.world import World
@@ -367,13 +377,69 @@ def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared 
         raise ScenarioError(f"t_s: expected a time from 0 to below {s.end_ns / NS_PER_S:g} s, got {t_s:g}")
     visible, csi = observe(ready.world, s, t_ns)
     this = Run(simpy.Environment(), ready.world, s, NoPast(), lambda k, rows: None, lambda t: (visible, csi))
-    beams = this.beams_of(csi)
-    seen = processes.view(csi, beams, t_ns, this.users, ready.world, s.coherence)
-    clusters, solver = s.clustering[0].cluster(seen, None, s.clustering[1])
-    clusters = processes.with_spots(clusters, beams)
+    beams, seen, clusters, solver = _decide(
+        csi, ready.world.radio, s.beamforming, s.clustering, s.coherence, this.users
+    )
+    this.beams[t_ns] = beams
     state = State(clusters, np.ones(clusters.user.size, dtype=bool))
     (scored,) = processes.score(this, t_ns, [(s.step_ns, state)])
     return Epoch(visible, csi, beams, seen, clusters, solver, scored)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What algorithms make of one CSI, and the hardening SINR and rate (bit/s/Hz) of each user if it is true."""
+
+    beams: Beams
+    view: View
+    clusters: Clusters
+    solver: Solver
+    sinr: np.ndarray
+    rate: np.ndarray
+
+
+def decide(
+    csi: Csi,
+    radio: Radio,
+    beamforming: str | Mapping[str, Any] = "smrt",
+    clustering: str | Mapping[str, Any] = "cell_free",
+    coherence: Coherence | None = None,
+    previous: Clusters | None = None,
+    users: int | None = None,
+) -> Decision:
+    """One decision from statistics of your own, without a constellation, a clock or delays.
+
+    csi : pairs sorted by satellite number, then user (see `records.Csi`); beamforming, clustering : a name, or a
+    table as in a scenario, such as {"algorithm": "best_satellite", "by": "rate"}; coherence : `ideal` unless given
+    previous : the decision before, for algorithms with a memory; users : their number, if more than occur in `csi`
+    Raises ScenarioError for an algorithm or a parameter there is not, and for pairs out of order.
+    """
+    order = csi.sat.astype(np.int64) << 32 | csi.user
+    if np.any(np.diff(order) <= 0):
+        raise ScenarioError("csi: expected pairs sorted by satellite number, then user, each once")
+    count = int(csi.user.max(initial=-1)) + 1 if users is None else users
+    how = Coherence("ideal") if coherence is None else coherence
+    former, policy = algorithm("beamforming", beamforming), algorithm("clustering", clustering)
+    beams, seen, clusters, solver = _decide(csi, radio, former, policy, how, count, previous)
+    amplitude = on_streams(seen.couplings, clusters, np.ones(clusters.user.size, dtype=bool))
+    sinr = rates.hardening_sinr(seen.couplings, amplitude, count, how, seen.gamma)
+    return Decision(beams, seen, clusters, solver, sinr, rates.spectral_efficiency(sinr))
+
+
+def _decide(
+    csi: Csi,
+    radio: Radio,
+    beamforming: tuple[ModuleType, Any],
+    clustering: tuple[ModuleType, Any],
+    coherence: Coherence,
+    users: int,
+    previous: Clusters | None = None,
+) -> tuple[Beams, View, Clusters, Solver]:
+    """Beams, what a policy sees of them, and its decision, at the instant of the CSI."""
+    beams = beamforming[0].beams(csi, beamforming[1], radio)
+    seen = processes.view(csi, beams, csi.t_ns, users, radio, coherence)
+    clusters, solver = clustering[0].cluster(seen, previous, clustering[1])
+    return beams, seen, processes.with_spots(clusters, beams), solver
 
 
 def forecast(ready: Prepared) -> dict[str, Any]:
@@ -501,4 +567,4 @@ def _commit() -> str:
     return ref.read_text().strip() if ref.is_file() else ""
 
 
-__all__ = ["Epoch", "NothingVisibleError", "Prepared", "Progress", "epoch", "prepare", "run"]
+__all__ = ["Decision", "Epoch", "NothingVisibleError", "Prepared", "Progress", "decide", "epoch", "prepare", "run"]
