@@ -6,6 +6,7 @@ stdout is the result, progress and warnings go to stderr. Exit: 0 ok, 2 usage or
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 import leosim
-from leosim import channel, elements, omm, scenario, simulation, tle, walkers
+from leosim import channel, elements, omm, papers, scenario, simulation, tle, walkers
 from leosim.log import Log, LogError, open_log
 from leosim.report import figures
 from leosim.report.summary import per_user, summary
@@ -344,6 +345,82 @@ def plot(
 
 
 @app.command()
+def reproduce(
+    paper: Annotated[str | None, typer.Argument(metavar="PAPER", help="such as kim2024")] = None,
+    listing: Annotated[bool, typer.Option("--list", help="list papers and their figures")] = False,
+    figure: Annotated[list[int] | None, typer.Option("--figure", help="a figure's number; repeatable")] = None,
+    drops: Annotated[int, typer.Option("--drops", min=2, help="random drops to average over")] = 40,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="seed of the drops")] = 1,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="a reading, such as array=nadir")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="processes; the data are the same")] = 1,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="folder, by default outputs/PAPER")] = None,
+    style: Annotated[str, typer.Option("--style", help=f"one of {', '.join(figures.STYLES)}")] = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a paper's figures again: data, drawings, and what it claims against what comes out here."""
+    if listing:
+        _print_papers(figures_too=True)
+        return
+    if style not in figures.STYLES:
+        raise typer.BadParameter(f"style: expected one of {', '.join(figures.STYLES)}, got {style!r}")
+    if paper is None:
+        raise typer.BadParameter(f"expected a paper: {', '.join(papers.names())}")
+    try:
+        module, reading = papers.load(paper), papers.reading(paper, settings or [])
+        numbers = papers.chosen(paper, figure or [])
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    folder = output if output is not None else Path("outputs") / paper
+    note = ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(reading).items())
+    tables, files = {}, []
+    bar_columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed}/{task.total}"),
+    )
+    with Bar(*bar_columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
+        for number in numbers:
+            task = bar.add_task(f"Fig. {number}, drops", total=drops)
+
+            def show(done: int, task: Any = task) -> None:
+                bar.update(task, completed=done)
+
+            tables[number] = papers.run(paper, number, drops, seed, workers, show, reading)
+            files.append(papers.write(paper, number, tables[number], folder, reading, style))
+    verdicts = papers.judge(paper, tables)
+    files.append(papers.write_claims(verdicts, folder))
+    if as_json:
+        rows = [verdict.as_dict() for verdict in verdicts]
+        data = {
+            "paper": paper,
+            "drops": drops,
+            "seed": seed,
+            "reading": dataclasses.asdict(reading),
+            "claims": rows,
+            "files": list(map(str, files)),
+        }
+        out.print(json.dumps(data), markup=False)
+        return
+    out.print(f"{module.CITATION}\n{drops} drops, seed {seed}, {note}\n", markup=False)
+    table = Table("", "claim", "paper", "here", "verdict", box=None, pad_edge=False)
+    for verdict in verdicts:
+        table.add_row(verdict.claim.where, verdict.claim.text, verdict.claim.paper, verdict.here, verdict.verdict)
+    out.print(table)
+    for verdict in verdicts:
+        if verdict.reason:
+            out.print(f"\n{verdict.claim.where}, {verdict.claim.text}: {verdict.reason}", markup=False)
+    out.print("\n" + "\n".join(map(str, files)), markup=False)
+
+
+def _print_papers(figures_too: bool = False) -> None:
+    for name in papers.names():
+        module = papers.load(name)
+        out.print(f"{name:<16} {module.CITATION}", markup=False)
+        for number, made in module.FIGURES.items() if figures_too else ():
+            out.print(f"  --figure {number:<5} {made.plot.title}", markup=False)
+
+
+@app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="file to write")] = Path("scenario.toml"),
     source: Annotated[str, typer.Option("--from", help="a shipped scenario to start from")] = "demo",
@@ -360,8 +437,8 @@ def init(
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(help="scenarios, algorithms or keys")]) -> None:
-    """List shipped scenarios, algorithms, or every key of a scenario."""
+def list_(what: Annotated[str, typer.Argument(help="scenarios, algorithms, papers or keys")]) -> None:
+    """List shipped scenarios, algorithms, papers to reproduce, or every key of a scenario."""
     if what == "scenarios":
         for path in sorted(scenario.shipped("scenarios").glob("*.toml")):
             out.print(f"{path.stem:<16} {scenario.read_toml(path).get('title', '')}", markup=False)
@@ -375,8 +452,10 @@ def list_(what: Annotated[str, typer.Argument(help="scenarios, algorithms or key
         wide = max(len(key) for key, _, _ in rows)
         for key, default, meaning in rows:
             out.print(f"{key:<{wide}}  {default:<14}  {meaning}", markup=False)
+    elif what == "papers":
+        _print_papers()
     else:
-        raise typer.BadParameter(f"expected scenarios, algorithms or keys, got {what!r}")
+        raise typer.BadParameter(f"expected scenarios, algorithms, papers or keys, got {what!r}")
 
 
 @elements_app.command("check")
