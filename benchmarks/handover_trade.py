@@ -97,7 +97,7 @@ def cpu_ratio(case: str, scenario: str, give_up: float, elements: str, candidate
     for k in range(epochs):
         _, csi = simulation.observe(ready.world, s, k * s.step_ns)
         beams = s.beamforming[0].beams(csi, s.beamforming[1], ready.world.radio)
-        view = processes.view(csi, beams, k * s.step_ns, ready.users.name.size, ready.world, s.coherence)
+        view = processes.view(csi, beams, k * s.step_ns, ready.users.name.size, ready.world.radio, s.coherence)
         for i, (module, settings) in enumerate(policies):
             begun = time.process_time()
             memory[i], _ = module.cluster(view, memory[i], settings)

@@ -28,4 +28,4 @@ def view(ready, t_s: float = 0.0) -> View:
     _, csi = simulation.observe(ready.world, s, t_ns)
     module, params = s.beamforming
     beams = module.beams(csi, params, ready.world.radio)
-    return processes.view(csi, beams, t_ns, ready.users.name.size, ready.world, s.coherence)
+    return processes.view(csi, beams, t_ns, ready.users.name.size, ready.world.radio, s.coherence)

@@ -235,19 +235,31 @@ class Beams(Record):
     )
     pilot_noise: np.ndarray = array(unit="1", doc="noise power of the satellite over the pilot's power", default=0.0)
 
-    def of(self, sats: np.ndarray) -> Beams:
-        """The beams of some satellites only (catalogue numbers)."""
-        keep = np.isin(self.sat, sats)
-        by_axis = {"beam": keep, "direction": np.repeat(keep, self.direction_size)}
-        by_axis["stream"] = np.repeat(keep, self.stream_size)
-        by_axis["term"] = np.repeat(by_axis["stream"], self.term_size)
-        return self.replace(
-            **{
-                name: getattr(self, name)[by_axis[spec.axes[0]]]
-                for name, spec in self.array_fields().items()
-                if spec.axes
-            }
-        )
+    def of(self, sat: np.ndarray, user: np.ndarray) -> Beams:
+        """The beams of some pairs of catalogue number and user only, without steering vectors that none of them has."""
+        of_stream = np.repeat(np.arange(self.sat.size), self.stream_size)
+        of_direction = np.repeat(np.arange(self.sat.size), self.direction_size)
+        of_term = np.repeat(of_stream, self.term_size)
+        stream = np.isin(pair_code(self.sat[of_stream], self.user), pair_code(sat, user))
+        term = np.repeat(stream, self.term_size)
+        first = np.cumsum(self.direction_size) - self.direction_size
+        needed = np.zeros(of_direction.size, dtype=bool)
+        needed[(first[of_term] + self.direction)[term]] = True
+        stream_size = np.bincount(of_stream[stream], minlength=self.sat.size)
+        direction_size = np.bincount(of_direction[needed], minlength=self.sat.size)
+        place = np.cumsum(needed) - 1 - (np.cumsum(direction_size) - direction_size)[of_direction]
+        keep = {"beam": stream_size > 0, "direction": needed, "stream": stream, "term": term}
+        kept = {
+            name: getattr(self, name)[keep[spec.axes[0]]] for name, spec in self.array_fields().items() if spec.axes
+        }
+        kept["stream_size"], kept["direction_size"] = stream_size[keep["beam"]], direction_size[keep["beam"]]
+        kept["direction"] = place[(first[of_term] + self.direction)[term]]
+        return self.replace(**kept)
+
+
+def pair_code(sat: np.ndarray, user: np.ndarray) -> np.ndarray:
+    """One integer a pair, in order of catalogue number, then user."""
+    return sat.astype(np.int64) << 32 | user.astype(np.int64)
 
 
 @dataclass(frozen=True)

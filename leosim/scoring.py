@@ -14,7 +14,7 @@ import numpy as np
 from leosim import rates
 from leosim.channel import Radio
 from leosim.rates import Coherence
-from leosim.records import Beams, ChannelStats, Clusters, Rates
+from leosim.records import Beams, ChannelStats, Clusters, Rates, pair_code
 from leosim.units import NS_PER_S
 
 
@@ -95,7 +95,7 @@ def score(
         if not state.active.any():
             continue
         if decision.t_ns not in known:
-            beams = beams_of(decision).of(decision.sat)  # the others are silent
+            beams = beams_of(decision).of(decision.sat, decision.user)  # the others are silent
             raw = rates.couplings(truth(t_ns, beams.sat), beams, radio)
             gamma = rates.cross_correlation(raw, users, coherence) if coherence.cross_terms == "finite" else None
             known[decision.t_ns] = raw, rates.cohere(raw, coherence), gamma
@@ -129,5 +129,4 @@ def streams_of(beams: Beams, decision: Clusters) -> np.ndarray:
 
 
 def _streams(sat: np.ndarray, stream_size: np.ndarray, user: np.ndarray, decision: Clusters) -> np.ndarray:
-    streams = np.repeat(sat, stream_size).astype(np.int64) << 32 | user
-    return np.searchsorted(streams, decision.sat.astype(np.int64) << 32 | decision.user)
+    return np.searchsorted(pair_code(np.repeat(sat, stream_size), user), pair_code(decision.sat, decision.user))

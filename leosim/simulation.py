@@ -45,6 +45,7 @@ from leosim.records import (
     Timing,
     Users,
     View,
+    pair_code,
 )
 from leosim.scenario import (
     ALGORITHM_FOLDERS,
@@ -394,8 +395,13 @@ class Decision:
     view: View
     clusters: Clusters
     solver: Solver
+    coherence: Coherence
     sinr: np.ndarray
     rate: np.ndarray
+
+    def rate_with(self, clusters: Clusters) -> np.ndarray:
+        """The rate of each user with other serving sets or powers on the same beams (bit/s/Hz)."""
+        return rates.spectral_efficiency(_sinr(self.view, clusters, self.coherence))
 
 
 def decide(
@@ -414,16 +420,20 @@ def decide(
     previous : the decision before, for algorithms with a memory; users : their number, if more than occur in `csi`
     Raises ScenarioError for an algorithm or a parameter there is not, and for pairs out of order.
     """
-    order = csi.sat.astype(np.int64) << 32 | csi.user
+    order = pair_code(csi.sat, csi.user)
     if np.any(np.diff(order) <= 0):
         raise ScenarioError("csi: expected pairs sorted by satellite number, then user, each once")
     count = int(csi.user.max(initial=-1)) + 1 if users is None else users
     how = Coherence("ideal") if coherence is None else coherence
     former, policy = algorithm("beamforming", beamforming), algorithm("clustering", clustering)
     beams, seen, clusters, solver = _decide(csi, radio, former, policy, how, count, previous)
-    amplitude = on_streams(seen.couplings, clusters, np.ones(clusters.user.size, dtype=bool))
-    sinr = rates.hardening_sinr(seen.couplings, amplitude, count, how, seen.gamma)
-    return Decision(beams, seen, clusters, solver, sinr, rates.spectral_efficiency(sinr))
+    sinr = _sinr(seen, clusters, how)
+    return Decision(beams, seen, clusters, solver, how, sinr, rates.spectral_efficiency(sinr))
+
+
+def _sinr(view: View, clusters: Clusters, coherence: Coherence) -> np.ndarray:
+    amplitude = on_streams(view.couplings, clusters, np.ones(clusters.user.size, dtype=bool))
+    return rates.hardening_sinr(view.couplings, amplitude, view.user_count, coherence, view.gamma)
 
 
 def _decide(

@@ -8,7 +8,7 @@ import numpy as np
 
 from leosim import channel, orbit
 from leosim.channel import Radio
-from leosim.records import ChannelStats, Csi, Geometry, Users
+from leosim.records import ChannelStats, Csi, Geometry, Users, pair_code
 from leosim.windows import AccessWindows
 
 
@@ -47,9 +47,9 @@ class World:
         """
         _, remaining_s = self.windows.lookup(visible.user, visible.sat, visible.t_ns)
         chosen = highest(visible, candidates, remaining_s >= horizon_s)
-        wanted = _pair_code(visible.user[chosen], visible.sat[chosen])
+        wanted = pair_code(visible.sat[chosen], visible.user[chosen])
         stats = self.statistics(visible.t_ns, np.unique(visible.sat[chosen]))
-        candidate = np.isin(_pair_code(stats.user, stats.sat), wanted)
+        candidate = np.isin(pair_code(stats.sat, stats.user), wanted)
         _, remaining_s = self.windows.lookup(stats.user, stats.sat, visible.t_ns)
         return channel.observe(stats, candidate, remaining_s)
 
@@ -68,7 +68,3 @@ def highest(visible: Geometry, candidates: int, stays: np.ndarray) -> np.ndarray
     rank = np.empty(user.size, dtype=np.int64)
     rank[order] = np.arange(user.size) - start
     return eligible & (rank < candidates)
-
-
-def _pair_code(user: np.ndarray, sat: np.ndarray) -> np.ndarray:
-    return user.astype(np.int64) << 32 | sat.astype(np.int64)

@@ -29,7 +29,7 @@ def sky(short):
         s = dataclasses.replace(ready.settings, candidates=candidates)
         _, csi = simulation.observe(ready.world, s, round(t_s * 1e9))
         beams = s.beamforming[0].beams(csi, s.beamforming[1], ready.world.radio)
-        return view_of(csi, beams, round(t_s * 1e9), USERS, ready.world, s.coherence)
+        return view_of(csi, beams, round(t_s * 1e9), USERS, ready.world.radio, s.coherence)
 
     return view
 

@@ -97,6 +97,13 @@ class Outcome:
     status: str
 
 
+def outcome(view: View, params: Params) -> Outcome:
+    """Algorithm 1 on all candidates of a view, with the programs of each of its loops."""
+    problem, _ = views.problem(view)
+    match, _ = support.assign(problem, params.k_max)
+    return algorithm_1(problem, problem.useful > 0.0, params, match)
+
+
 def algorithm_1(problem: Problem, allowed: np.ndarray, params: Params, match: np.ndarray) -> Outcome:
     """Algorithm 1, Kim et al. 2024, on the allowed pairs of a problem.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from leosim import steady, views
-from leosim.records import Clusters, Solver, View
+from leosim.records import Clusters, Solver, View, pair_code
 
 EDGE = 0.1  # share of a user's candidates, the lowest, that others may displace soon
 
@@ -60,14 +60,10 @@ def cluster(view: View, previous: Clusters | None, params: Params) -> tuple[Clus
     )
     members = None
     if previous is not None and previous.user.size:
-        members = np.isin(_pairs(view.user, view.sat), _pairs(previous.user, previous.sat))[order]
+        members = np.isin(pair_code(view.sat, view.user), pair_code(previous.sat, previous.user))[order]
     waited = views.waited(view, previous)
     found = steady.allocate(problem, params.k_max, wish, members, views.warm_start(view, previous), waited)
     return views.decide(view, order, found, previous=previous)
-
-
-def _pairs(user: np.ndarray, sat: np.ndarray) -> np.ndarray:
-    return sat.astype(np.int64) << 32 | user
 
 
 def _ending(view: View, params: Params) -> np.ndarray:

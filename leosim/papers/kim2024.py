@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 
 import leosim
-from leosim import rates, scoring, support, views
 from leosim.channel import Radio, free_space_gain
 from leosim.clustering import cell_free_sca
 from leosim.papers import Claim, Figure, Row
 from leosim.papers._measures import Measured, Tables, gain, growth, more_gain, ratio, share_within, values
-from leosim.records import Clusters, Csi, View
+from leosim.records import Csi, pair_code
 from leosim.report.paper_figures import Plot
 from leosim.streams import generator, pair_uniforms
 from leosim.units import SPEED_OF_LIGHT_M_S, db_to_linear, dbm_to_w
@@ -168,8 +167,8 @@ def single(beamforming: str | Mapping[str, Any], local: bool = False) -> System:
     def system(csi: Csi, radio: Radio, setup: Setup) -> np.ndarray:
         clustering = {"algorithm": "best_satellite", "by": "rate", "k_max": setup.users, "candidates": setup.satellites}
         chosen = leosim.decide(csi, radio, beamforming, clustering).clusters
-        pairs = chosen.sat.astype(np.int64) << 32 | chosen.user
-        served = csi.replace(candidate=np.isin(csi.sat.astype(np.int64) << 32 | csi.user, pairs))
+        pairs = pair_code(chosen.sat, chosen.user)
+        served = csi.replace(candidate=np.isin(pair_code(csi.sat, csi.user), pairs))
         together = leosim.decide(served, radio, beamforming, clustering)
         if not local:
             return together.rate
@@ -178,17 +177,9 @@ def single(beamforming: str | Mapping[str, Any], local: bool = False) -> System:
             own = {name: getattr(served, name)[served.sat == sat] for name in served.array_fields()}
             alone = leosim.decide(served.replace(**own), radio, beamforming, clustering).clusters
             found.amplitude[found.sat == sat] = alone.amplitude
-        return _rate(together.view, found)
+        return together.rate_with(found)
 
     return system
-
-
-def _rate(view: View, clusters: Clusters) -> np.ndarray:
-    """Hardening rate of every user with powers of one's own (bit/s/Hz)."""
-    c = view.couplings
-    amplitude = scoring.on_streams(c, clusters, np.ones(clusters.user.size, dtype=bool))
-    sinr = rates.hardening_sinr(c, amplitude, view.user_count, rates.Coherence("ideal"))
-    return rates.spectral_efficiency(sinr)
 
 
 SLNR = {"algorithm": "slnr", "leakage": "all"}
@@ -270,7 +261,7 @@ def _uniform_on_proposed(csi: Csi, radio: Radio, setup: Setup) -> np.ndarray:
     found = leosim.decide(csi, radio, "smrt", {"algorithm": "cell_free", "k_max": setup.k_max})
     _, place, load = np.unique(found.clusters.sat, return_inverse=True, return_counts=True)
     equal = found.clusters.replace(amplitude=1.0 / np.sqrt(load[place]))
-    return _rate(found.view, equal)
+    return found.rate_with(equal)
 
 
 def figure_6(drop: int, seed: int = 1, reading: Reading | None = None) -> Iterator[Row]:
@@ -320,10 +311,8 @@ def figure_10(drop: int, seed: int = 1, reading: Reading | None = None) -> Itera
     """
     csi, radio = scene(Setup(), drop, seed, reading)
     view = leosim.decide(csi, radio, "smrt", {"algorithm": "best_satellite"}).view
-    problem, _ = views.problem(view)
-    match, _ = support.assign(problem, Setup().k_max)
     params = cell_free_sca.Params(k_max=Setup().k_max, tolerance=(reading or Reading()).tolerance)
-    found = cell_free_sca.algorithm_1(problem, problem.useful > 0.0, params, match)
+    found = cell_free_sca.outcome(view, params)
     loops = found.inner[: params.most_outer]
     for count in loops:
         yield {"system": INNER_NAME, "iterations": count}
