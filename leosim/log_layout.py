@@ -23,6 +23,7 @@ RESERVED = ("Conventions", "leosim_log", "start_utc_ns")
 TEXT_BYTES = 64  # of a string in a row; HDF5 strings of fixed length are what every reader opens
 LIVE_CHUNK_BYTES = 1 << 14
 DONE_CHUNK_BYTES = 1 << 17
+COMPRESSION_LEVEL = 1  # of gzip, behind a shuffle
 _DIMENSION_ONLY = "This is a netCDF dimension but not a netCDF variable."
 
 
@@ -277,7 +278,7 @@ class Skeleton:
         if compressed and data.ndim and data.nbytes > 1024:
             rows = max(1, DONE_CHUNK_BYTES * len(data) // data.nbytes)
             chunk = (min(rows, len(data)), *data.shape[1:])
-            how = {"chunks": chunk, "compression": "gzip", "compression_opts": 1, "shuffle": True}
+            how = {"chunks": chunk, "compression": "gzip", "compression_opts": COMPRESSION_LEVEL, "shuffle": True}
         made = group.create_dataset(column.name, data=data, dtype=data.dtype, **how)
         if characters:
             made.attrs["characters"] = np.int64(characters)
@@ -287,7 +288,7 @@ class Skeleton:
         inner = tuple(self.length(axis) for axis in column.axes[1:])
         counter = f"{table.group}/{column.ragged}" if column.ragged else table.group
         rows = None if counts is None else counts[counter]
-        how = {} if rows is None else {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+        how = {} if rows is None else {"compression": "gzip", "compression_opts": COMPRESSION_LEVEL, "shuffle": True}
         if rows is not None and not rows * math.prod(inner):
             how = {}
         return group.create_dataset(
