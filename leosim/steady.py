@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from leosim.allocation import Allocation, Warm, max_min
+from leosim.allocation import LARGE_ITERATIONS, Allocation, Warm, max_min
 from leosim.couplings import Problem, sinr
-from leosim.levels import BOTTLENECK_SHARE, LARGEST_GAP_BIT, rate_difference
+from leosim.levels import BOTTLENECK_SHARE, LARGEST_CONIC, LARGEST_GAP_BIT, rate_difference
 from leosim.records import SERVED
 from leosim.search import search
 from leosim.support import Found, assign, pair_scores, solve_support
@@ -115,7 +115,7 @@ def allocate(
         support = _grow(problem, k_max, users, found, relaxed, usable, hold, missing, wish)
         if np.array_equal(support, found.support):
             break
-        tried = solve_support(problem, users, support, found.lam, found.q, LOOSE_BIT, False)
+        tried = solve_support(problem, users, support, found.lam, found.q, LOOSE_BIT, False, None, _iterations(problem))
         iterations += tried.iterations
         if tried.lower > found.lower * (1.0 + 1e-6):
             found, asked = tried, 1.6 * asked
@@ -127,7 +127,7 @@ def allocate(
     for first, then in ((found.support, best.support), (best.support, found.support)):
         support = first | _fits(problem, k_max, then & ~first, first, wish.stay_s)
         support = _anchor(problem, k_max, support, hold, wish.stay_s)
-        tried = solve_support(problem, users, support, best.lam, best.q, LOOSE_BIT, False)
+        tried = solve_support(problem, users, support, best.lam, best.q, LOOSE_BIT, False, None, _iterations(problem))
         iterations += tried.iterations
         if tried.lower > found.lower:
             found = tried
@@ -135,6 +135,11 @@ def allocate(
             break
     found = _shrink(problem, users, found, hold, goal, wish)
     return finish(_polish(problem, found, hold, wish))
+
+
+def _iterations(problem: Problem) -> int:
+    """Most iterations of one solve."""
+    return 400 if problem.size <= LARGEST_CONIC else LARGE_ITERATIONS
 
 
 def _rate(sinr: float) -> float:
@@ -159,10 +164,12 @@ def _low(problem: Problem, p: np.ndarray, bound: np.ndarray, kept: np.ndarray, w
 
 def _solve(problem: Problem, users: np.ndarray, support: np.ndarray, hold: Hold, start: Found, wish: Wish) -> Found:
     """The max-min of a support, and again without the pairs that it left below the floor."""
-    found = solve_support(problem, users, support, start.lam, start.q, LOOSE_BIT, False)
+    found = solve_support(problem, users, support, start.lam, start.q, LOOSE_BIT, False, None, _iterations(problem))
     low = support & _low(problem, found.p, hold.guard, hold.kept & support, wish)
     if low.any():
-        again = solve_support(problem, users, support & ~low, found.lam, found.q, LOOSE_BIT, False, found.p)
+        again = solve_support(
+            problem, users, support & ~low, found.lam, found.q, LOOSE_BIT, False, found.p, _iterations(problem)
+        )
         found = replace(again, iterations=again.iterations + found.iterations)
     return found
 
@@ -171,7 +178,7 @@ def _polish(problem: Problem, found: Found, hold: Hold, wish: Wish) -> Allocatio
     """Lexicographic max-min powers on the support without what falls below the floor; what must stay is raised."""
     support, warm, iterations = found.support, Warm(found.lam, found.q), 0
     for _ in range(POLISHES):
-        allocation = max_min(problem, support, warm)
+        allocation = max_min(problem, support, warm, max_iterations=_iterations(problem))
         iterations += allocation.iterations
         low = support & _low(problem, allocation.p, hold.guard, hold.kept & support, wish)
         if not low.any():
