@@ -144,16 +144,17 @@ def with_spots(clusters: Clusters, beams: Beams) -> Clusters:
 
 def view(report: Csi, beams: Beams, t_ns: int, users: int, radio: Radio, coherence: Coherence) -> View:
     """What a clustering policy sees of a CSI: couplings under the coherence model, and the candidate pairs."""
-    believed = rates.cohere(rates.couplings(report, beams, radio), coherence)
-    finite = coherence.cross_terms == "finite"
+    planned, share = coherence.planned(), coherence.planned_share or 0.0
+    believed = rates.cohere(rates.couplings(report, beams, radio), planned, share)
+    finite = planned.cross_terms == "finite"
     serves = report.candidate.astype(bool)
     return View(
         t_ns=t_ns,
         csi_t_ns=report.t_ns,
         user_count=users,
         couplings=believed,
-        cross_terms=coherence.cross_terms,
-        gamma=rates.cross_correlation(believed, users, coherence) if finite else None,
+        cross_terms="ideal" if share else planned.cross_terms,  # what is left of the means is coherent
+        gamma=rates.cross_correlation(believed, users, planned) if finite else None,
         user=report.user[serves],
         sat=report.sat[serves],
         useful=rates.useful_amplitude(believed, coherence.slow_rad),

@@ -7,7 +7,7 @@ satellites is a transform of the couplings; hardening and ergodic rates go by th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
@@ -30,6 +30,8 @@ class Coherence:
     add), `noncoherent` (powers add, for the useful signal too)
     slow_rad, fast_rad : rms phase error of each satellite, tracked by pilots or not (rad)
     bandwidth_hz, codeword_s : what `finite` decorrelates over
+    planned_share : share of the power of cross terms that decisions take to be coherent, the rest to add as power,
+    whatever cross_terms are in truth; None: decisions plan under cross_terms
     """
 
     cross_terms: str = "averaged"
@@ -37,6 +39,7 @@ class Coherence:
     fast_rad: float = 0.0
     bandwidth_hz: float = 20e6
     codeword_s: float = 1e-3
+    planned_share: float | None = None
 
     def describe(self) -> str:
         """The coherence model in words, for reports and figures."""
@@ -44,7 +47,13 @@ class Coherence:
         for name, value in (("slow", self.slow_rad), ("fast", self.fast_rad)):
             if value:
                 words += f", {name} phase error {math.degrees(value):g}°"
+        if self.planned_share is not None:
+            words += f", planned for a coherent share of {self.planned_share:g}"
         return words
+
+    def planned(self) -> Coherence:
+        """What decisions plan under: the powers of cross terms add but for `planned_share`, if there is one."""
+        return self if self.planned_share is None else replace(self, cross_terms="averaged")
 
 
 def couplings(stats: ChannelStats, beams: Beams, radio: Radio) -> Couplings:
@@ -214,7 +223,7 @@ def _useful(
     return out
 
 
-def cohere(c: Couplings, coherence: Coherence) -> Couplings:
+def cohere(c: Couplings, coherence: Coherence, coherent_share: float = 0.0) -> Couplings:
     """Couplings under a coherence model: what the allocation and the hardening rate are computed on.
 
     Fast phase errors, of the codeword and counted from the pilots, turn all a satellite sends:
@@ -225,6 +234,9 @@ def cohere(c: Couplings, coherence: Coherence) -> Couplings:
     - `noncoherent`: `V <- V + |r|^2 + c^2`, `E <- 0`: the powers of everything add;
     - `finite`: r and c keep apart, and are applied pairwise in the rate; their product, which turns with the whole
       differential delay and Doppler, counts as averaged.
+
+    coherent_share : under `averaged`, share s of the power of r that is coherent nevertheless:
+        `V <- V + (1 - s) |r|^2`, `E <- sqrt(s) r + c`, so that s = 0 is `averaged` and s = 1 `ideal`
     """
     mean_re, mean_im, variance, steady = c.mean_re.copy(), c.mean_im.copy(), c.variance.copy(), c.steady.copy()
     _cohere(
@@ -238,6 +250,7 @@ def cohere(c: Couplings, coherence: Coherence) -> Couplings:
         steady,
         math.exp(-(coherence.fast_rad**2)),
         CROSS_TERMS.index(coherence.cross_terms),
+        math.sqrt(coherent_share),
     )
     if coherence.cross_terms == "noncoherent":
         steady = np.empty(0)
@@ -254,10 +267,12 @@ def _cohere(
     mean_im: np.ndarray,
     variance: np.ndarray,
     steady: np.ndarray,
-    coherent_share: float,
+    tracked: float,
     mode: int,
+    planned: float,
 ) -> None:
-    root = math.sqrt(coherent_share)
+    # tracked : share of the power that fast phase errors leave; planned : root of the coherent share
+    root = math.sqrt(tracked)
     e, r0, s0 = 0, 0, 0
     for l in range(stream_size.size):
         for i in range(receiver_size[l]):
@@ -267,13 +282,16 @@ def _cohere(
                     turning, lasting = mean_re[e] ** 2 + mean_im[e] ** 2, 0.0
                 else:
                     turning, lasting = (mean_re[e] - kept) ** 2 + mean_im[e] ** 2, kept**2
-                if receiver[r0 + i] != stream[s0 + j] and mode >= 2:
-                    mean_re[e] = kept if mode == 2 else 0.0
-                    mean_im[e] = 0.0
-                    variance[e] += turning
-                    variance[e] += (1.0 - coherent_share if mode == 2 else 1.0) * lasting
+                if receiver[r0 + i] == stream[s0 + j] or mode < 2:
+                    variance[e] += (1.0 - tracked) * (turning + lasting)
+                elif mode == 2:
+                    variance[e] += (1.0 - planned * planned) * turning
+                    mean_re[e] = planned * (mean_re[e] - kept) + kept
+                    mean_im[e] = planned * mean_im[e]
+                    variance[e] += (1.0 - tracked) * (mean_re[e] ** 2 + mean_im[e] ** 2)
                 else:
-                    variance[e] += (1.0 - coherent_share) * (turning + lasting)
+                    variance[e] += turning + lasting
+                    mean_re[e], mean_im[e] = 0.0, 0.0
                 mean_re[e] *= root
                 mean_im[e] *= root
                 if steady.size:

@@ -176,6 +176,15 @@ class CoherenceTable(Table):
     slow_deg: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="rms phase error tracked by pilots")
     fast_deg: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="rms phase error within a codeword")
     codeword_s: Positive = Field(1e-3, description='duration of a codeword, for cross_terms = "finite" (s)')
+    planned_share: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)] | None = Field(
+        None, description="share of cross terms decisions plan as coherent, the rest as power; none: as cross_terms"
+    )
+
+    @model_validator(mode="after")
+    def _one_sum(self) -> CoherenceTable:
+        if self.planned_share is not None and self.cross_terms == "noncoherent":
+            raise ValueError('no planned_share beside cross_terms = "noncoherent", where useful powers add too')
+        return self
 
 
 class CommunicationTable(Table):
@@ -243,6 +252,7 @@ class CommunicationTable(Table):
             fast_rad=math.radians(self.coherence.fast_deg),
             bandwidth_hz=self.bandwidth_hz,
             codeword_s=self.coherence.codeword_s,
+            planned_share=self.coherence.planned_share,
         )
 
 

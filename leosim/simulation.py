@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -389,10 +389,14 @@ def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared 
 
 @dataclass(frozen=True)
 class Decision:
-    """What algorithms make of one CSI, and the hardening SINR and rate (bit/s/Hz) of each user if it is true."""
+    """What algorithms make of one CSI, and the hardening SINR and rate (bit/s/Hz) of each user if it is true.
+
+    view : what the clustering saw; truth : the same under `coherence` without its `planned_share`
+    """
 
     beams: Beams
     view: View
+    truth: View
     clusters: Clusters
     solver: Solver
     coherence: Coherence
@@ -401,7 +405,7 @@ class Decision:
 
     def rate_with(self, clusters: Clusters) -> np.ndarray:
         """The rate of each user with other serving sets or powers on the same beams (bit/s/Hz)."""
-        return rates.spectral_efficiency(_sinr(self.view, clusters, self.coherence))
+        return rates.spectral_efficiency(_sinr(self.truth, clusters, self.coherence))
 
 
 def decide(
@@ -427,8 +431,11 @@ def decide(
     how = Coherence("ideal") if coherence is None else coherence
     former, policy = algorithm("beamforming", beamforming), algorithm("clustering", clustering)
     beams, seen, clusters, solver = _decide(csi, radio, former, policy, how, count, previous)
-    sinr = _sinr(seen, clusters, how)
-    return Decision(beams, seen, clusters, solver, how, sinr, rates.spectral_efficiency(sinr))
+    true = seen
+    if how.planned_share is not None:
+        true = processes.view(csi, beams, csi.t_ns, count, radio, replace(how, planned_share=None))
+    sinr = _sinr(true, clusters, how)
+    return Decision(beams, seen, true, clusters, solver, how, sinr, rates.spectral_efficiency(sinr))
 
 
 def _sinr(view: View, clusters: Clusters, coherence: Coherence) -> np.ndarray:

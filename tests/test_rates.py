@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from scipy.special import exp1
 
-from leosim import channel, rates
+from leosim import channel, rates, simulation
 from leosim.antenna import dirichlet, steering
 from leosim.beamforming import smrt
 from leosim.channel import Radio
 from leosim.rates import Coherence
 from leosim.records import Beams, ChannelStats, Couplings, Csi, Geometry
+from leosim.scenario import ScenarioError
 from leosim.units import dbm_to_w
 
 rounding = 1e-12
@@ -742,3 +743,46 @@ def test_more_power_to_one_user_helps_it_and_hurts_the_others(small) -> None:
         after = rates.hardening_sinr(cohered, np.where(c.stream == 2, 1.2, 1.0) * amplitude, 4, coherence)
         assert after[2] > before[2]
         assert (np.delete(after, 2) < np.delete(before, 2)).all()
+
+
+def test_a_planned_share_lies_between_averaged_and_ideal(short):
+    """Both ends are the models of the same name to the last bit, and the interference of any powers is the mixture."""
+    scenario = short(2, 5)
+    view = simulation.epoch(scenario).csi
+    radio = simulation.prepare(scenario).world.radio
+    beams = smrt.beams(view, smrt.Params(), radio)
+    raw = rates.couplings(view, beams, radio)
+    averaged, ideal = (rates.cohere(raw, Coherence(name)) for name in ("averaged", "ideal"))
+    amplitude = np.random.default_rng(3).uniform(0, 0.3, raw.stream.size)
+
+    def noise_and_interference(c):
+        useful = np.zeros(5)
+        np.add.at(useful, c.stream, amplitude * rates.useful_amplitude(c))
+        return useful**2 / rates.hardening_sinr(c, amplitude, 5, Coherence("ideal"))
+
+    for share in (0.0, 0.3, 1.0):
+        mixed = rates.cohere(raw, Coherence("averaged"), share)
+        wanted = share * noise_and_interference(ideal) + (1 - share) * noise_and_interference(averaged)
+        np.testing.assert_allclose(noise_and_interference(mixed), wanted, rtol=1e-12)
+    for end, model in ((0.0, averaged), (1.0, ideal)):
+        mixed = rates.cohere(raw, Coherence("averaged"), end)
+        for name in ("mean_re", "mean_im", "variance"):
+            np.testing.assert_array_equal(getattr(mixed, name), getattr(model, name))
+
+
+def test_powers_planned_for_a_share_are_safe_under_both(short):
+    def least(truth, share):
+        how = {"cross_terms": truth} if share is None else {"cross_terms": truth, "planned_share": share}
+        return simulation.epoch(short(2, 6).with_(communication={"coherence": how})).rates.hardening.min()
+
+    best = {truth: least(truth, None) for truth in ("ideal", "averaged")}
+    assert least("averaged", 0.0) == best["averaged"]
+    assert least("ideal", 1.0) == pytest.approx(best["ideal"], abs=1e-6)
+    wrong = min(least("ideal", 0.0) / best["ideal"], least("averaged", 1.0) / best["averaged"])
+    shared = min(least(truth, 0.5) / best[truth] for truth in best)
+    assert shared > wrong
+
+
+def test_no_planned_share_where_useful_powers_add(short):
+    with pytest.raises(ScenarioError, match="planned_share"):
+        short(2, 2, communication={"coherence": {"cross_terms": "noncoherent", "planned_share": 0.5}})
