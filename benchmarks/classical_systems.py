@@ -22,6 +22,7 @@ from leosim.report.summary import summary
 
 SYSTEMS = {
     "cell-free, 8 users a satellite": {"algorithm": "cell_free"},
+    "the same, few changes (1 %)": {"algorithm": "handover_aware", "give_up": 0.01},
     "highest satellite": {
         "algorithm": "best_satellite",
         "by": "elevation",

@@ -54,7 +54,7 @@ def trade(
                     fontsize=look.small,
                     color=colour,
                 )
-        ax.set(xlabel=x, ylabel=y, xlim=(0.0, 1.2 * rows[x].max()))
+        ax.set(xlabel=x, ylabel=y, xlim=(-0.05 * rows[x].max(), 1.2 * rows[x].max()))
         ax.margins(y=0.08)
         ax.grid(True)
         ax.legend(frameon=False, loc="lower right")
