@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from leosim.couplings import Problem, kernel, parts, sinr
 from leosim.duality import scores
 from leosim.levels import LARGEST_GAP_BIT, rate_difference
-from leosim.support import Found, solve_support
+from leosim.support import Found, signal_shares, solve_support
 
 LEAST_PRICE = 1e-3  # of a satellite, in the mean price: nothing is free
 WEIGHT_SMOOTHING = 0.03  # share of uniform weights of users: those who matter change with the support
@@ -184,9 +184,7 @@ def _by_satellite(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
 def _worth(problem: Problem, users: np.ndarray, found: Found) -> np.ndarray:
     """The share of its own user's signal each pair is worth at the prices found: [pair]."""
     if not problem.coherent:
-        useful = (problem.useful * found.p) ** 2
-        total = np.bincount(problem.pair_user, useful, problem.n_user)
-        return useful / np.maximum(total, 1e-300)[problem.pair_user]
+        return signal_shares(problem, found.p)
     worth = np.zeros(len(problem.useful))
     lam, q = found.lam / found.lam.sum(), found.q / found.q.sum()
     lam = np.maximum(lam, LEAST_PRICE / problem.n_sat)  # a satellite nobody uses has no price

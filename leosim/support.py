@@ -34,9 +34,7 @@ class Found:
 def pair_scores(problem: Problem, users: np.ndarray, found: Found) -> np.ndarray:
     """What each pair is worth to the minimum SINR, to first order at smoothed prices: [pair]."""
     if not problem.coherent:
-        useful = (problem.useful * found.p) ** 2
-        total = np.bincount(problem.pair_user, useful, problem.n_user)
-        return useful / np.maximum(total, 1e-300)[problem.pair_user]
+        return signal_shares(problem, found.p)
     score = np.zeros(len(problem.useful))
     weight = np.zeros(problem.n_user)
     values = sinr(problem, found.p)
@@ -47,6 +45,13 @@ def pair_scores(problem: Problem, users: np.ndarray, found: Found) -> np.ndarray
     lam = (1.0 - SMOOTHING) * found.lam / found.lam.sum() + SMOOTHING * priced / priced.sum()
     scores(problem.arrays(), lam, found.q / found.q.sum(), weight, found.support, score)
     return score
+
+
+def signal_shares(problem: Problem, p: np.ndarray) -> np.ndarray:
+    """Where useful powers add, the share each pair has of its user's: [pair]."""
+    useful = (problem.useful * p) ** 2
+    total = np.bincount(problem.pair_user, useful, problem.n_user)
+    return useful / np.maximum(total, 1e-300)[problem.pair_user]
 
 
 def solve_support(
