@@ -222,6 +222,8 @@ def write(
     details = [f"{table['drop'].nunique()} random drops", *(f"{key} {taken[key]}" for key in made.reads)]
     if made.plot.kind == "lines":
         details.append("bars: standard error")
+    else:
+        details.append("drops without an end leave a gap below 1")
     drawn = paper_figures.draw(made.plot, data, f"{name}, Fig. {number}: {made.plot.title}", details, style)
     for suffix in (".pdf", ".png"):
         path = paper_figures.save(drawn, stem.with_suffix(suffix), style)

@@ -367,7 +367,7 @@ FIGURES = {
     10: Figure(
         figure_10,
         Plot(
-            "iterations of Algorithm 1 (drops without an end leave a gap below 1)",
+            "iterations of Algorithm 1",
             "iterations",
             "iterations",
             "share",
