@@ -13,7 +13,20 @@ import numpy as np
 
 # One vocabulary of axes. `pair`, `event`, `priced` and `entry` are ragged: their length differs from
 # row to row, and the log keeps them as contiguous ragged arrays (CF conventions) with a size a row.
-RAGGED_AXES = ("pair", "priced", "event", "beam", "direction", "stream", "term", "receiver", "coupling", "steady")
+RAGGED_AXES = (
+    "pair",
+    "priced",
+    "event",
+    "beam",
+    "direction",
+    "stream",
+    "term",
+    "receiver",
+    "coupling",
+    "steady",
+    "weight",
+    "target",
+)
 FIXED_AXES = {"xyz": ("x", "y", "z"), "cosine": ("along", "cross")}
 STATIC_AXES = ("user", "sat", "entry")
 
@@ -414,6 +427,83 @@ class Rates(Record):
     serving: np.ndarray = array("user", dtype="i4", doc="satellites serving at the end of the epoch")
     outage_s: np.ndarray = array("user", unit="s", doc="time in the epoch without any active serving satellite")
     interruption_s: np.ndarray = array("user", unit="s", doc="the part of it due to a handover or an access")
+
+
+# ---------------------------------------------------------------------------------------------
+# Sensing: one satellite serves users and illuminates a target with one dual-functional precoder
+
+
+@dataclass(frozen=True)
+class DownlinkUsers(Record):
+    """The users one satellite serves while it senses, as the designer of its precoder knows them.
+
+    sat : catalogue number; rows, columns : of its half-wavelength array; power_w : its power budget (W)
+    """
+
+    t_ns: int
+    sat: int
+    rows: int
+    columns: int
+    power_w: float
+    user: np.ndarray = array("pair", dtype="i4", doc="row of the user")
+    cosines: np.ndarray = array("pair", "cosine", doc="direction cosines of the user at the satellite")
+    noise_w: np.ndarray = array(
+        "pair", unit="W", doc="noise power over the mean power gain of one antenna's channel", source="Eq. (16)"
+    )
+
+
+@dataclass(frozen=True)
+class Illumination(Record):
+    """What a dwell asks of the precoder: `||P^H a_tar||^2 >= gain_w` towards the predicted direction of a target."""
+
+    t_ns: int
+    target: int
+    gain_w: float
+    cosines: np.ndarray = array("cosine", doc="direction cosines of the target at the satellite")
+
+
+COMMON_STREAM, RADAR_SEQUENCE = -1, -2
+MET, CAPPED, HELD, NO_SATELLITE_IN_VIEW = 0, 1, 2, 3
+ISAC_STATUS = {MET: "met", CAPPED: "capped", HELD: "held", NO_SATELLITE_IN_VIEW: "no satellite in view"}
+
+
+@dataclass(frozen=True)
+class IsacPrecoder(Record):
+    """A dual-functional precoder of one dwell, and all the memory its algorithm keeps for the next one.
+
+    Streams: one private stream a user in order, the common stream (user -1), the radar sequence (user -2).
+    Directions: the users in order, the target last. The precoder of stream j is
+    `p_j = sum_d (weight_re + i weight_im)[d, j] a(cosines_d)` with a the centred steering vector.
+    """
+
+    GROUP: ClassVar[str] = "isac"
+    t_ns: int
+    sat: np.ndarray = array(dtype="i4", doc="catalogue number of the sensing satellite; -1: none")
+    target: np.ndarray = array(dtype="i4", doc="the target that is illuminated; -1: none")
+    status: np.ndarray = array(
+        dtype="u1", doc="0 threshold met, 1 capped to what the power allows, 2 held, 3 no satellite in view"
+    )
+    iterations: np.ndarray = array(dtype="i4", doc="iterations of the design, all its starts together")
+    min_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="least rate of a user, as designed")
+    gain_asked_w: np.ndarray = array(unit="W", doc="power times array gain the threshold asks for", source="Eq. (27)")
+    gain_w: np.ndarray = array(unit="W", doc="power times array gain towards the predicted direction")
+    power_needed_w: np.ndarray = array(unit="W", doc="least power that meets the threshold, all of it on the target")
+    user: np.ndarray = array(
+        "stream", dtype="i4", doc="row of the user of a private stream; -1: common stream, -2: radar sequence"
+    )
+    power_w: np.ndarray = array("stream", unit="W", doc="power of the stream")
+    rate: np.ndarray = array(
+        "stream", unit="bit s-1 Hz-1", doc="rate of the stream, as designed", source="Eqs. (16), (17)"
+    )
+    split: np.ndarray = array("stream", unit="bit s-1 Hz-1", doc="the user's portion of the common rate")
+    cosines: np.ndarray = array("direction", "cosine", doc="direction cosines of a steering vector")
+    weight_re: np.ndarray = array("weight", unit="W0.5", doc="real part of the weights [direction, stream]")
+    weight_im: np.ndarray = array("weight", unit="W0.5", doc="imaginary part of the weights [direction, stream]")
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Weights of the steering vectors, [direction, stream] complex (square root of a watt)."""
+        return (self.weight_re + 1j * self.weight_im).reshape(len(self.cosines), len(self.user))
 
 
 @dataclass(frozen=True)
