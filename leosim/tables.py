@@ -1,0 +1,246 @@
+"""The tables of a scenario: one class a TOML table, its keys with their units, limits, defaults and meanings.
+
+Properties and methods give SI, linear and radians, once.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from leosim.channel import Radio
+from leosim.rates import Coherence
+from leosim.units import db_to_linear, dbm_to_w, noise_power_w, s_to_ns
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise ValueError("a number, without quotes")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
+Latitude = Annotated[float, BeforeValidator(_number), Field(ge=-90, le=90)]
+Longitude = Annotated[float, BeforeValidator(_number), Field(ge=-180, le=360)]
+Elevation = Annotated[float, BeforeValidator(_number), Field(ge=0, le=89)]
+
+
+class Table(BaseModel):
+    """A TOML table: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TimeTable(Table):
+    """When the run takes place."""
+
+    start: datetime | Literal["elements"] = Field(
+        "elements",
+        description='"elements" (the median epoch of the elements) or a date and time with its zone',
+    )
+    duration_s: Positive = Field(600.0, description="length of the run (s)")
+    step_s: Positive = Field(1.0, description="time step of geometry, statistical CSI and scoring (s)")
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _zoned(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "elements":
+            try:
+                value = datetime.fromisoformat(value)
+            except ValueError:
+                raise ValueError('"elements" or a date and time such as 2026-08-22T02:00:00Z') from None
+        if isinstance(value, datetime) and value.tzinfo is None:
+            raise ValueError(f"a time with its zone, such as {value.isoformat()}Z")
+        return value
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> TimeTable:
+        steps = self.duration_s / self.step_s
+        if abs(steps - round(steps)) > 1e-9 * steps or round(steps) < 1:
+            nearest = max(1, round(steps)) * self.step_s
+            raise ValueError(
+                f"duration_s to be a whole number of steps of {self.step_s:g} s, such as {nearest:g}, "
+                f"got {self.duration_s:g}"
+            )
+        return self
+
+    @property
+    def step_ns(self) -> int:
+        """Time step (ns)."""
+        return s_to_ns(self.step_s)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs of the run."""
+        return round(self.duration_s / self.step_s)
+
+    @property
+    def start_utc(self) -> datetime | None:
+        """The start in UTC, None where the elements decide."""
+        return None if self.start == "elements" else self.start.astimezone(UTC)
+
+
+class ElementsTable(Table):
+    """Which satellites fly."""
+
+    file: str | list[str] = Field(description="one or several files of elements: TLE, 3LE or OMM (JSON, CSV, XML)")
+    include: list[str] = Field([], description='patterns of names, such as "STARLINK*"; empty: all')
+    altitude_km: tuple[NonNegative, NonNegative] | None = Field(None, description="lowest and highest mean height (km)")
+    max_age_days: Positive = Field(30.0, description="elements older than this at the start are quarantined")
+    propagation: Literal["knots", "exact"] = Field(
+        "knots", description="knots: cubic Hermite between knots (within 1 m); exact: SGP4 at each epoch"
+    )
+    knot_s: Annotated[float, BeforeValidator(_number), Field(ge=1, le=60)] = Field(
+        30.0, description="distance of the knots (s)"
+    )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files, as written."""
+        return (self.file,) if isinstance(self.file, str) else tuple(self.file)
+
+
+KIND_KEYS = {
+    "circle": ("centre_deg", "radius_km", "count"),
+    "sites": ("file",),
+    "grid": ("lat_deg", "lon_deg", "step_deg"),
+}
+
+
+class UsersTable(Table):
+    """Who is on the ground."""
+
+    kind: Literal["circle", "sites", "grid"] = Field("circle", description="circle, sites (a CSV file) or grid")
+    mask_deg: Elevation = Field(25.0, description="lowest elevation of a serving satellite (degrees)")
+    centre_deg: tuple[Latitude, Longitude] | None = Field(None, description="circle: latitude and longitude")
+    radius_km: Positive | None = Field(None, description="circle: radius (km)")
+    count: int | None = Field(None, ge=1, le=100_000, description="circle: number of users")
+    file: str | None = Field(None, description="sites: CSV with name, lat_deg, lon_deg and, if wished, alt_m, mask_deg")
+    lat_deg: tuple[Latitude, Latitude] | None = Field(None, description="grid: southern and northern latitude")
+    lon_deg: tuple[Longitude, Longitude] | None = Field(None, description="grid: western and eastern longitude")
+    step_deg: tuple[Positive, Positive] | None = Field(None, description="grid: steps of latitude and longitude")
+
+    @model_validator(mode="after")
+    def _complete(self) -> UsersTable:
+        for kind, keys in KIND_KEYS.items():
+            for key in keys:
+                if kind == self.kind and getattr(self, key) is None:
+                    raise ValueError(f'{key}, which kind = "{kind}" needs')
+                if kind != self.kind and getattr(self, key) is not None:
+                    raise ValueError(f'no {key}, which belongs to kind = "{kind}"')
+        return self
+
+
+class CoherenceTable(Table):
+    """What is assumed of carrier phases between satellites."""
+
+    cross_terms: Literal["ideal", "finite", "averaged", "noncoherent"] = Field(
+        "averaged", description="how interference of several satellites adds up over a codeword"
+    )
+    slow_deg: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="rms phase error tracked by pilots")
+    fast_deg: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="rms phase error within a codeword")
+    codeword_s: Positive = Field(1e-3, description='duration of a codeword, for cross_terms = "finite" (s)')
+    planned_share: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)] | None = Field(
+        None, description="share of cross terms decisions plan as coherent, the rest as power; none: as cross_terms"
+    )
+
+    @model_validator(mode="after")
+    def _one_sum(self) -> CoherenceTable:
+        if self.planned_share is not None and self.cross_terms == "noncoherent":
+            raise ValueError('no planned_share beside cross_terms = "noncoherent", where useful powers add too')
+        return self
+
+
+class CommunicationTable(Table):
+    """Radio and timing of the communication service."""
+
+    carrier_hz: Positive = Field(5e9, description="carrier frequency (Hz)")
+    bandwidth_hz: Positive = Field(20e6, description="bandwidth (Hz)")
+    power_dbm: Number = Field(50.0, description="power of a satellite (dBm)")
+    noise_figure_db: NonNegative | None = Field(None, description="noise figure of a user over 290 K (dB); default 7")
+    noise_dbm: Number | None = Field(None, description="noise power of a user, instead of a noise figure (dBm)")
+    array: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        (16, 16), description="rows (along track) and columns (across) of a satellite's half-wavelength array"
+    )
+    element: Literal["cosine", "isotropic"] = Field("cosine", description="pattern of an element: pi cos(theta) or 1")
+    satellite_gain_db: Number = Field(0.0, description="constant gain besides element and array (dB)")
+    user_gain_db: Number = Field(0.0, description="antenna gain of a user (dB)")
+    zenith_absorption_db: NonNegative = Field(0.04, description="gas absorption at zenith (dB)")
+    channel: Literal["tr38811", "rician"] = Field("tr38811", description="3GPP TR 38.811 suburban, or Rician")
+    k_factor_db: tuple[Number, Number] = Field((15.0, 20.0), description="rician: limits of the uniform K-factor (dB)")
+    period_s: Positive = Field(1.0, description="time between two decisions (s)")
+    csi_delay_s: NonNegative = Field(0.12, description="delay of the CSI on its way to the central node (s)")
+    decision_delay_s: NonNegative = Field(0.12, description="delay of a decision on its way to the satellites (s)")
+    compute_s: NonNegative = Field(0.05, description="declared compute time of a decision (s)")
+    ergodic_draws: int = Field(32, ge=1, le=100_000, description="fading draws of the ergodic rate, an epoch")
+    coherence: CoherenceTable = CoherenceTable()
+
+    @model_validator(mode="after")
+    def _one_noise(self) -> CommunicationTable:
+        if self.noise_dbm is not None and self.noise_figure_db is not None:
+            raise ValueError("either noise_figure_db or noise_dbm, not both")
+        if self.k_factor_db[0] > self.k_factor_db[1]:
+            raise ValueError(f"k_factor_db with the lower limit first, got {list(self.k_factor_db)}")
+        return self
+
+    @property
+    def noise_w(self) -> float:
+        """Noise power of a user's receiver (W)."""
+        if self.noise_dbm is not None:
+            return dbm_to_w(self.noise_dbm)
+        return noise_power_w(self.bandwidth_hz, 7.0 if self.noise_figure_db is None else self.noise_figure_db)
+
+    def radio(self, seed: int) -> Radio:
+        """The radio side in SI and linear units."""
+        return Radio(
+            carrier_hz=self.carrier_hz,
+            bandwidth_hz=self.bandwidth_hz,
+            power_w=dbm_to_w(self.power_dbm),
+            noise_w=self.noise_w,
+            rows=self.array[0],
+            columns=self.array[1],
+            element=self.element,
+            satellite_gain=db_to_linear(self.satellite_gain_db),
+            user_gain=db_to_linear(self.user_gain_db),
+            zenith_absorption=db_to_linear(-self.zenith_absorption_db),
+            model=self.channel,
+            k_factor_db=self.k_factor_db,
+            seed=seed,
+        )
+
+    def coherence_model(self) -> Coherence:
+        """The coherence model, in radians."""
+        return Coherence(
+            cross_terms=self.coherence.cross_terms,
+            slow_rad=math.radians(self.coherence.slow_deg),
+            fast_rad=math.radians(self.coherence.fast_deg),
+            bandwidth_hz=self.bandwidth_hz,
+            codeword_s=self.coherence.codeword_s,
+            planned_share=self.coherence.planned_share,
+        )
+
+
+class HandoverTable(Table):
+    """What a change of the serving set costs."""
+
+    acquisition_s: NonNegative = Field(0.02, description="time a joining satellite is mute for (s)")
+    interruption_s: NonNegative = Field(0.05, description="outage of a hard change (s)")
+    access_slots: int = Field(4, ge=1, description="users a satellite can acquire at once")
+    ping_pong_window_s: Positive = Field(10.0, description="a satellite that comes back within this time (s)")
+
+
+class AlgorithmTable(BaseModel):
+    """Which algorithm, and its parameters (checked against the algorithm's own `Params`)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    algorithm: str = Field(min_length=1, description="name of a file in the folder, a path, or a dotted name")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The parameters as written."""
+        return dict(self.__pydantic_extra__ or {})
