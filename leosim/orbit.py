@@ -473,6 +473,21 @@ def geometry(satellites: Satellites, users: Users, mask_rad: float | np.ndarray 
     )
 
 
+def body_axes(pos_ecef: np.ndarray, vel_ecef: np.ndarray) -> np.ndarray:
+    """Unit vectors along-track, cross-track and nadir of satellites, in ITRS: [..., (along, cross, nadir), xyz].
+
+    The axes of `geometry`'s cosines: nadir -s/|s|, along-track the part of the inertial velocity v + omega x s
+    perpendicular to nadir, cross-track nadir x along-track.
+
+    pos_ecef, vel_ecef : [..., xyz] m and m/s, velocity in the rotating frame
+    """
+    nadir = -pos_ecef / np.linalg.norm(pos_ecef, axis=-1, keepdims=True)
+    inertial = vel_ecef + np.cross([0.0, 0.0, EARTH_ROTATION_RAD_S], pos_ecef)
+    along = inertial - np.sum(inertial * nadir, axis=-1, keepdims=True) * nadir
+    along = along / np.linalg.norm(along, axis=-1, keepdims=True)
+    return np.stack([along, np.cross(nadir, along), nadir], axis=-2)
+
+
 def checked_mask(users: Users, mask_rad: float | np.ndarray | None) -> np.ndarray:
     """Masks [user] (rad): those given, one for all, or the users' own. Raises ValueError outside [0, pi/2)."""
     mask = np.asarray(users.mask_rad if mask_rad is None else mask_rad, dtype=float)

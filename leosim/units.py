@@ -70,3 +70,8 @@ def ns_to_s(ns: int) -> float:
 def noise_power_w(bandwidth_hz: float, noise_figure_db: float) -> float:
     """Thermal noise power k T0 B F of a receiver, T0 = 290 K (W)."""
     return BOLTZMANN_J_K * REFERENCE_TEMPERATURE_K * bandwidth_hz * db_to_linear(noise_figure_db)
+
+
+def thermal_noise_w(bandwidth_hz: float, temperature_k: float) -> float:
+    """Thermal noise power k T B of a receiver whose noise temperature is given (W)."""
+    return BOLTZMANN_J_K * temperature_k * bandwidth_hz
