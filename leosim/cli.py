@@ -310,7 +310,13 @@ IEEE Journal on Selected Areas in Communications, 2024."""
 
 
 def _stages(log: Log) -> dict[str, float]:
-    names = {"csi_s": "geometry and CSI", "decide_s": "decision", "score_s": "scoring", "log_s": "log"}
+    names = {
+        "csi_s": "geometry and CSI",
+        "decide_s": "decision",
+        "score_s": "scoring",
+        "sense_s": "sensing",
+        "log_s": "log",
+    }
     return {text: float(log.timing[name].mean() * 1e3) for name, text in names.items()}
 
 

@@ -17,15 +17,30 @@ import numpy as np
 import simpy
 
 from leosim import handover as handovers
-from leosim import rates, scoring
+from leosim import rates, scoring, sensing
 from leosim.channel import Radio
 from leosim.engine import Backhaul, Past, Stage, nominal, take, ticks, until
 from leosim.rates import Coherence
-from leosim.records import Beams, Clusters, Csi, Geometry, Handovers, Rates, Record, Solver, Timing, View
+from leosim.records import (
+    Beams,
+    Clusters,
+    Csi,
+    Geometry,
+    Handovers,
+    IsacPrecoder,
+    Rates,
+    Record,
+    Solver,
+    Targets,
+    Timing,
+    View,
+)
 from leosim.scoring import State, Timeline
+from leosim.sensing import Sensing
 from leosim.world import World
 
 Process = Generator[simpy.Event, Any, None]
+STAGES = ("csi", "decide", "score", "sense", "log")
 
 
 @dataclass(frozen=True)
@@ -74,16 +89,18 @@ class Run:
     past: Past
     log: Callable[[int, list[Record]], None]
     observe: Callable[[int], tuple[Geometry, Csi]]
+    sensing: Sensing | None = None
     timeline: Timeline = field(default_factory=Timeline)
     rows: list[Record] = field(default_factory=list)
     happened: list[tuple[int, handovers.Change]] = field(default_factory=list)
     beams: dict[int, Beams] = field(default_factory=dict)
-    wall: dict[str, float] = field(default_factory=lambda: {"csi": 0.0, "decide": 0.0, "score": 0.0, "log": 0.0})
+    wall: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     def __post_init__(self) -> None:
         self.csi_link = Backhaul(self.env, Stage.DELIVERY, queued=False)
         self.decision_link = Backhaul(self.env, Stage.HANDOVER, queued=True)
         self.slots: dict[int, simpy.Resource] = {}
+        self.arrays: dict[int, simpy.PriorityResource] = {}
 
     @property
     def users(self) -> int:
@@ -234,6 +251,23 @@ def resume(run: Run, pending: dict[tuple[int, int], Any], interrupted: dict[int,
         switch(run, run.timeline.states[-1].decision, pending, interrupted, end)
 
 
+def sense(run: Run, s: Sensing) -> Process:
+    """Each dwell: a satellite, a precoder for its users and a target; the satellite's array is held meanwhile."""
+    previous, made = None, 0
+    for _, tick in ticks(run.env, s.period_ns, Stage.SENSE, run.settings.end_ns):
+        yield tick
+        begun, t_ns = time.perf_counter(), nominal(run.env, Stage.SENSE)
+        design = partial(sensing.dwell, run.world, s, t_ns, made, previous)
+        precoder, seen = take(run.past, (IsacPrecoder, Targets), made, design)
+        run.rows += [precoder, seen]
+        previous, made = precoder, made + 1
+        run.wall["sense"] += time.perf_counter() - begun
+        array = run.arrays.setdefault(int(precoder.sat), simpy.PriorityResource(run.env, capacity=1))
+        with array.request(priority=0) as held:
+            yield held
+            yield run.env.timeout(s.dwell_ns)
+
+
 def commit(run: Run) -> Process:
     """At the end of each epoch: score it, and put its rows in the log."""
     s = run.settings
@@ -247,7 +281,7 @@ def commit(run: Run) -> Process:
         seconds = {f"{stage}_s": np.array(wall) for stage, wall in run.wall.items()}
         begun = time.perf_counter()
         run.log(k, [*collect(run, t_ns, end_ns), scored, Timing(t_ns=t_ns, **seconds)])
-        run.wall = {"csi": 0.0, "decide": 0.0, "score": 0.0, "log": time.perf_counter() - begun}
+        run.wall = dict.fromkeys(STAGES, 0.0) | {"log": time.perf_counter() - begun}
 
 
 def collect(run: Run, t_ns: int, end_ns: int) -> list[Record]:
@@ -279,6 +313,10 @@ def score(run: Run, t_ns: int, states: list[tuple[int, State]]) -> tuple[Rates]:
     return (rates_of_epoch,)
 
 
-PROCESSES = (csi, central_node, handover, commit)
+def processes(run: Run) -> list[Process]:
+    """The processes of a run: those of each of its services, and the commit."""
+    sense_processes = [sense(run, run.sensing)] if run.sensing is not None else []
+    return [csi(run), central_node(run), handover(run), *sense_processes, commit(run)]
 
-__all__ = ["PROCESSES", "Handovers", "Run", "Settings"]
+
+__all__ = ["Handovers", "Run", "Settings", "processes"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from math import nan
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -499,11 +500,37 @@ class IsacPrecoder(Record):
     cosines: np.ndarray = array("direction", "cosine", doc="direction cosines of a steering vector")
     weight_re: np.ndarray = array("weight", unit="W0.5", doc="real part of the weights [direction, stream]")
     weight_im: np.ndarray = array("weight", unit="W0.5", doc="imaginary part of the weights [direction, stream]")
+    ergodic: np.ndarray = array(
+        "stream", unit="bit s-1 Hz-1", doc="rate of the stream averaged over the fading, as it is", default=nan
+    )
+    min_ergodic: np.ndarray = array(
+        unit="bit s-1 Hz-1", doc="least rate of a user averaged over the fading, as it is", default=nan
+    )
+    cross_range_asked_m: np.ndarray = array(unit="m", doc="bound asked of the rms cross-range error", default=nan)
+    cross_range_m: np.ndarray = array(
+        unit="m", doc="bound met at the true target: R_Rx sqrt(sin^2 phi CRB_theta + CRB_phi)", default=nan
+    )
+    snr: np.ndarray = array(doc="matched-filter SNR of the echo, N L |alpha|^2 ||P^H a||^2 / sigma^2", default=nan)
 
     @property
     def weights(self) -> np.ndarray:
         """Weights of the steering vectors, [direction, stream] complex (square root of a watt)."""
         return (self.weight_re + 1j * self.weight_im).reshape(len(self.cosines), len(self.user))
+
+
+@dataclass(frozen=True)
+class Targets(Record):
+    """Where the targets truly are at a dwell, as the receiver and the sensing satellite see them."""
+
+    GROUP: ClassVar[str] = "targets"
+    t_ns: int
+    target: np.ndarray = array("target", dtype="i4", doc="row of the target in the scenario")
+    pos_enu: np.ndarray = array("target", "xyz", unit="m", doc="position: east, north, up of the receiver")
+    vel_enu: np.ndarray = array("target", "xyz", unit="m s-1", doc="velocity: east, north, up of the receiver")
+    range_rx_m: np.ndarray = array("target", unit="m", doc="distance to the receiver")
+    range_tx_m: np.ndarray = array("target", unit="m", doc="distance to the sensing satellite; nan: no satellite")
+    elevation_rad: np.ndarray = array("target", unit="rad", doc="elevation at the receiver")
+    bistatic_angle_rad: np.ndarray = array("target", unit="rad", doc="angle satellite-target-receiver")
 
 
 @dataclass(frozen=True)
@@ -515,4 +542,5 @@ class Timing(Record):
     csi_s: np.ndarray = array(unit="s", doc="geometry and CSI")
     decide_s: np.ndarray = array(unit="s", doc="beams, couplings and clustering")
     score_s: np.ndarray = array(unit="s", doc="scoring")
+    sense_s: np.ndarray = array(unit="s", doc="choice of a satellite, precoder and its score")
     log_s: np.ndarray = array(unit="s", doc="writing the epoch before")

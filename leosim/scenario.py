@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from leosim.tables import (
     KIND_KEYS,
@@ -24,6 +24,7 @@ from leosim.tables import (
     CommunicationTable,
     ElementsTable,
     HandoverTable,
+    SensingTable,
     Table,
     TimeTable,
     UsersTable,
@@ -54,8 +55,21 @@ class Scenario(Table):
     beamforming: AlgorithmTable = AlgorithmTable(algorithm="smrt")
     clustering: AlgorithmTable = AlgorithmTable(algorithm="cell_free")
     handover: HandoverTable = HandoverTable()
+    sensing: SensingTable | None = None
+    isac: AlgorithmTable | None = None
     name: str = Field("scenario", exclude=True)
     base: Path = Field(Path("."), exclude=True)
+
+    @model_validator(mode="after")
+    def _with_its_service(self) -> Scenario:
+        if self.isac is not None and self.sensing is None:
+            raise ValueError("[sensing] beside [isac], which is the precoder of that service")
+        return self
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of algorithms this scenario uses."""
+        return tuple(folder for folder in ALGORITHM_FOLDERS if self.sensing is not None or folder != "isac")
 
     def path(self, file: str) -> Path:
         """A path of the scenario, relative to its folder; a bare name may be that of a shipped element set."""
@@ -81,22 +95,27 @@ class Scenario(Table):
     def as_dict(self) -> dict[str, Any]:
         """The resolved scenario, every default written out, ready for JSON."""
         data = self.model_dump(mode="json", exclude_none=True)
-        for folder in ALGORITHM_FOLDERS:
+        for folder in self.folders:
             _, params = self.algorithm(folder)
-            data[folder] = {"algorithm": getattr(self, folder).algorithm, **dataclasses.asdict(params)}
+            data[folder] = {"algorithm": self._table(folder).algorithm, **dataclasses.asdict(params)}
         return json.loads(json.dumps(data))
 
     def algorithm(self, folder: str) -> tuple[ModuleType, Any]:
         """The module of an algorithm table and its `Params`, built from the table."""
-        table: AlgorithmTable = getattr(self, folder)
+        table = self._table(folder)
         return algorithm(folder, {"algorithm": table.algorithm, **table.settings}, self.base)
+
+    def _table(self, folder: str) -> AlgorithmTable:
+        return getattr(self, folder) or AlgorithmTable(algorithm=DEFAULT_ISAC)
 
     def to_json(self) -> str:
         """The resolved scenario as one line of JSON."""
         return json.dumps(self.as_dict(), sort_keys=True)
 
 
-ALGORITHM_FOLDERS = {"beamforming": "beams", "clustering": "cluster"}
+ALGORITHM_FOLDERS = {"beamforming": "beams", "clustering": "cluster", "isac": "design"}
+SHARED_PARAMETERS = {"k_max", "candidates", "access", "radar", "on_infeasible", "cap_share"}  # of a folder's algorithms
+DEFAULT_ISAC = "rsma"
 
 
 def algorithms(folder: str) -> list[str]:
@@ -215,17 +234,19 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def to_toml(data: Mapping[str, Any]) -> str:
     """A resolved scenario as TOML text, plain values before tables."""
-    lines = [f"{key} = {json.dumps(value)}" for key, value in data.items() if not isinstance(value, Mapping)]
+    lines = [f"{key} = {_toml_value(value)}" for key, value in data.items() if not isinstance(value, Mapping)]
     for key, table in data.items():
         if isinstance(table, Mapping):
-            lines += ["", f"[{key}]"]
-            for name, value in table.items():
-                if isinstance(value, Mapping):
-                    inner = ", ".join(f"{k} = {json.dumps(v)}" for k, v in value.items())
-                    lines.append(f"{name} = {{ {inner} }}")
-                else:
-                    lines.append(f"{name} = {json.dumps(value)}")
+            lines += ["", f"[{key}]", *(f"{name} = {_toml_value(value)}" for name, value in table.items())]
     return "\n".join(lines)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {_toml_value(inner)}" for name, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return json.dumps(value)
 
 
 def find_scenario(source: str | Path) -> Path:
@@ -255,7 +276,7 @@ def _build(data: dict[str, Any], name: str, base: Path, label: str) -> Scenario:
             lines.setdefault(line.split(": ")[0], f"{label}: {line}")
         raise ScenarioError("\n".join(lines.values())) from None
     try:
-        for folder in ALGORITHM_FOLDERS:
+        for folder in scenario.folders:
             scenario.algorithm(folder)
     except ScenarioError as error:
         raise ScenarioError(f"{label}: {error}") from None
@@ -311,13 +332,19 @@ def _table(keys: list[str]) -> type[BaseModel] | None:
         field = table.model_fields.get(key) if isinstance(table, type) and issubclass(table, BaseModel) else None
         if field is None:
             return None
-        table = field.annotation
+        table = _model(field.annotation)
     return table if isinstance(table, type) and issubclass(table, BaseModel) else None
+
+
+def _model(annotation: Any) -> Any:
+    """The table behind an annotation: itself, one that may be absent, or one of a list."""
+    inner = [a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
+    return inner[0] if inner else annotation
 
 
 def _keys_of(keys: list[str]) -> list[str]:
     table = _table(keys)
-    return [k for k in table.model_fields if k not in ("name", "base")] if table else []
+    return [k for k in table.model_fields if table is not Scenario or k not in ("name", "base")] if table else []
 
 
 def _description(keys: list[str]) -> str:
@@ -354,7 +381,7 @@ def _make_room(table: dict[str, Any], key: str, value: Any) -> None:
     """Drop from a table what cannot stand beside a new value of a key.
 
     Another kind of users drops the keys of the old kind, one noise key the other, another algorithm all
-    parameters but those that every clustering shares.
+    parameters but those that the algorithms of a folder share.
     """
     gone: set[str] = set()
     if key == "kind" and table.get("kind") != value:
@@ -362,7 +389,7 @@ def _make_room(table: dict[str, Any], key: str, value: Any) -> None:
     elif key in ("noise_dbm", "noise_figure_db"):
         gone = {"noise_dbm", "noise_figure_db"} - {key}
     elif key == "algorithm" and table.get("algorithm") != value:
-        gone = set(table) - {"algorithm", "k_max", "candidates"}
+        gone = set(table) - {"algorithm"} - SHARED_PARAMETERS
     for name in gone:
         table.pop(name, None)
 
@@ -373,23 +400,18 @@ def list_keys() -> list[tuple[str, str, str]]:
 
     def walk(table: type[BaseModel], prefix: str) -> None:
         for key, field in table.model_fields.items():
-            if key in ("name", "base"):
+            if key in ("name", "base") and table is Scenario:
                 continue
-            below = field.annotation
-            if isinstance(below, type) and issubclass(below, BaseModel) and below is not AlgorithmTable:
-                walk(below, f"{prefix}{key}.")
-            elif below is AlgorithmTable:
-                default = field.default.algorithm
+            below = _model(field.annotation)
+            if below is AlgorithmTable:
+                default = field.default.algorithm if field.default else DEFAULT_ISAC
                 rows.append((f"{prefix}{key}.algorithm", default, f"one of {', '.join(algorithms(key))}"))
                 for name in algorithms(key):
                     for f in dataclasses.fields(importlib.import_module(f"leosim.{key}.{name}").Params):
-                        rows.append(
-                            (
-                                f"{prefix}{key}.{f.name}",
-                                str(f.default),
-                                f"{name}: {f.metadata.get('doc', '')}",
-                            )
-                        )
+                        meaning = f"{name}: {f.metadata.get('doc', '')}"
+                        rows.append((f"{prefix}{key}.{f.name}", str(f.default), meaning))
+            elif isinstance(below, type) and issubclass(below, BaseModel):
+                walk(below, f"{prefix}{key}.")
             else:
                 default = "required" if field.is_required() else str(field.default)
                 rows.append((f"{prefix}{key}", default, field.description or ""))

@@ -23,13 +23,15 @@ from llvmlite import binding as llvm
 from threadpoolctl import threadpool_limits
 
 import leosim
-from leosim import elements, orbit, parallel, processes, rates, users, windows
+from leosim import elements, orbit, parallel, processes, rates, sensing, users, windows
 from leosim.channel import Radio
 from leosim.elements import Constellation
 from leosim.engine import NoPast, Past
+from leosim.flights import Flights
 from leosim.log import EmptyLogError, Log, LogError, open_log
 from leosim.log_writer import LogWriter, create_writer, resume_writer
 from leosim.processes import Run, Settings
+from leosim.radar import Receiver
 from leosim.rates import Coherence
 from leosim.records import (
     Beams,
@@ -38,17 +40,18 @@ from leosim.records import (
     Csi,
     Geometry,
     Handovers,
+    IsacPrecoder,
     Quarantine,
     Rates,
     Record,
     Solver,
+    Targets,
     Timing,
     Users,
     View,
     pair_code,
 )
 from leosim.scenario import (
-    ALGORITHM_FOLDERS,
     Scenario,
     ScenarioError,
     algorithm,
@@ -56,11 +59,14 @@ from leosim.scenario import (
     load_scenario,
 )
 from leosim.scoring import State, on_streams
+from leosim.sensing import Sensing
 from leosim.streams import generator
-from leosim.units import NS_PER_S, SECONDS_PER_DAY, s_to_ns
+from leosim.units import NS_PER_S, SECONDS_PER_DAY, db_to_linear, deg_to_rad, s_to_ns, thermal_noise_w
+from leosim.users import make as make_users
 from leosim.world import World
 
-LOGGED: tuple[type[Record], ...] = (Geometry, Csi, Clusters, Solver, Handovers, Rates, Timing)
+COMMUNICATION: tuple[type[Record], ...] = (Geometry, Csi, Clusters, Solver, Handovers, Rates)
+SENSING: tuple[type[Record], ...] = (IsacPrecoder, Targets)
 LIBRARIES = ("numpy", "scipy", "numba", "sgp4", "simpy", "h5py", "clarabel", "astropy-iers-data")
 
 
@@ -78,9 +84,15 @@ class Prepared:
     prepass: windows.Prepass
     world: World
     settings: Settings
+    sensing: Sensing | None
     start_utc_ns: int
     quarantine: Quarantine
     inputs_sha256: str
+
+    @property
+    def logged(self) -> tuple[type[Record], ...]:
+        """The record types of an epoch that the services of the scenario log."""
+        return (*COMMUNICATION, *(SENSING if self.sensing is not None else ()), Timing)
 
     @property
     def default_output(self) -> Path:
@@ -148,6 +160,7 @@ def prepare(scenario: Scenario) -> Prepared:
         prepass=prepass,
         world=world,
         settings=settings(scenario),
+        sensing=sensing_service(scenario, users),
         start_utc_ns=start_utc_ns,
         quarantine=quarantine,
         inputs_sha256=_inputs_sha256(scenario, constellation, users),
@@ -192,6 +205,51 @@ def settings(scenario: Scenario) -> Settings:
     )
 
 
+def sensing_service(scenario: Scenario, users: Users) -> Sensing | None:
+    """The sensing service in SI; None without its table. Raises ScenarioError for a receiver that cannot be."""
+    table = scenario.sensing
+    if table is None:
+        return None
+    r = table.receiver
+    lat_rad, lon_rad, mask_rad = (deg_to_rad(degrees) for degrees in (*r.site_deg, r.mask_deg))
+    try:
+        receiver = Receiver.at(
+            lat_rad,
+            lon_rad,
+            r.alt_m,
+            rows=r.array[0],
+            columns=r.array[1],
+            subarray=r.subarray,
+            gain=db_to_linear(r.gain_db),
+            noise_w=thermal_noise_w(table.bandwidth_hz, r.noise_temperature_k),
+            mask_rad=mask_rad,
+        )
+    except ValueError as error:
+        raise ScenarioError(f"[sensing.receiver] {error}") from None
+    targets = table.targets
+    return Sensing(
+        radio=table.radio(scenario.seed),
+        receiver=receiver,
+        site=make_users(["receiver"], np.array([lat_rad]), np.array([lon_rad]), r.alt_m, mask_rad),
+        flights=Flights(
+            name=tuple(target.name or f"target-{k + 1}" for k, target in enumerate(targets)),
+            start_enu=1e3 * np.array([target.position_km for target in targets]),
+            vel_enu=np.array([target.velocity_m_s for target in targets]),
+            rcs_m2=np.array([target.rcs_m2 for target in targets]),
+        ),
+        served=sensing.near(receiver, users, 1e3 * table.user_radius_km, table.max_users),
+        period_ns=s_to_ns(table.period_s),
+        dwell_ns=s_to_ns(table.dwell_s),
+        samples=table.samples,
+        satellite=table.satellite,
+        cross_range_m=table.cross_range_m,
+        crb=table.crb,
+        rcs_model=table.rcs_model,
+        ergodic_draws=table.ergodic_draws,
+        algorithm=scenario.algorithm("isac"),
+    )
+
+
 def run(
     scenario: Scenario | str | Path,
     output: str | Path | None = None,
@@ -226,12 +284,12 @@ def run(
     with threadpool_limits(1), parallel.workers(workers):
         if unfinished is not None:
             with unfinished:
-                _fly(ready, resume_writer(path, LOGGED), _Logged(unfinished), workers, progress)
+                _fly(ready, resume_writer(path, ready.logged), _Logged(unfinished), workers, progress)
         else:
             statics = (_catalogue(ready), ready.users, ready.quarantine)
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                writer = create_writer(path, ready.start_utc_ns, LOGGED, statics, attributes)
+                writer = create_writer(path, ready.start_utc_ns, ready.logged, statics, attributes)
             except OSError as error:
                 raise LogError(f"{path}: cannot be written ({error.strerror or error})") from None
             _fly(ready, writer, NoPast(), workers, progress)
@@ -312,9 +370,8 @@ def _fly(
     try:
         with _ahead(ready, workers, past.rows(Csi)) as observe:
             env = simpy.Environment(initial_time=0)
-            this = Run(env, ready.world, s, past, log, observe)
-            for process in processes.PROCESSES:
-                env.process(process(this))
+            for process in processes.processes(Run(env, ready.world, s, past, log, observe, ready.sensing)):
+                env.process(process)
             env.run(until=s.end_ns + len(processes.Stage) + 1)
         writer.finish()
     finally:
@@ -362,6 +419,8 @@ class Epoch:
     clusters: Clusters
     solver: Solver
     rates: Rates
+    isac: IsacPrecoder | None = None
+    targets: Targets | None = None
 
 
 def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared | None = None) -> Epoch:
@@ -384,7 +443,8 @@ def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared 
     this.beams[t_ns] = beams
     state = State(clusters, np.ones(clusters.user.size, dtype=bool))
     (scored,) = processes.score(this, t_ns, [(s.step_ns, state)])
-    return Epoch(visible, csi, beams, seen, clusters, solver, scored)
+    sensed = sensing.dwell(ready.world, ready.sensing, t_ns, 0, None) if ready.sensing is not None else ()
+    return Epoch(visible, csi, beams, seen, clusters, solver, scored, *sensed)
 
 
 @dataclass(frozen=True)
@@ -470,7 +530,16 @@ def forecast(ready: Prepared) -> dict[str, Any]:
     begun = time.perf_counter()
     sample = epoch(ready.scenario, middle_s, ready)
     one_s = time.perf_counter() - begun
-    rows: tuple[Record, ...] = (sample.geometry, sample.csi, sample.clusters, sample.solver, sample.rates)
+    everything = (
+        sample.geometry,
+        sample.csi,
+        sample.clusters,
+        sample.solver,
+        sample.rates,
+        sample.isac,
+        sample.targets,
+    )
+    rows = [record for record in everything if record is not None]
     size = sum(getattr(r, name).nbytes for r in rows for name, spec in r.array_fields().items() if spec.logged)
     return {
         "satellites": len(ready.constellation),
@@ -523,7 +592,7 @@ def _inputs_sha256(scenario: Scenario, constellation: Constellation, users: User
     for values in (users.pos_ecef, users.mask_rad):
         h.update(values.tobytes())
     h.update("\n".join(users.name.tolist()).encode())
-    for folder in ALGORITHM_FOLDERS:
+    for folder in scenario.folders:
         h.update(algorithm_source(scenario.algorithm(folder)[0])[1].encode())
     h.update(leosim.__version__.encode())
     return h.hexdigest()
@@ -564,7 +633,7 @@ def _attributes(ready: Prepared) -> dict[str, str | int | float]:
         "cpu_features": ",".join(sorted(k for k, on in llvm.get_host_cpu_features().items() if on)),
         "commit": os.environ.get("LEOSIM_COMMIT", "") or _commit(),
     }
-    for folder in ALGORITHM_FOLDERS:
+    for folder in scenario.folders:
         text, sha = algorithm_source(scenario.algorithm(folder)[0])
         attributes[f"{folder}_source"] = text
         attributes[f"{folder}_sha256"] = sha

@@ -28,6 +28,7 @@ NonNegative = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_n
 Latitude = Annotated[float, BeforeValidator(_number), Field(ge=-90, le=90)]
 Longitude = Annotated[float, BeforeValidator(_number), Field(ge=-180, le=360)]
 Elevation = Annotated[float, BeforeValidator(_number), Field(ge=0, le=89)]
+Array = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
 class Table(BaseModel):
@@ -156,15 +157,15 @@ class CoherenceTable(Table):
         return self
 
 
-class CommunicationTable(Table):
-    """Radio and timing of the communication service."""
+class RadioTable(Table):
+    """The radio side of a service's downlink."""
 
     carrier_hz: Positive = Field(5e9, description="carrier frequency (Hz)")
     bandwidth_hz: Positive = Field(20e6, description="bandwidth (Hz)")
     power_dbm: Number = Field(50.0, description="power of a satellite (dBm)")
     noise_figure_db: NonNegative | None = Field(None, description="noise figure of a user over 290 K (dB); default 7")
     noise_dbm: Number | None = Field(None, description="noise power of a user, instead of a noise figure (dBm)")
-    array: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+    array: Array = Field(
         (16, 16), description="rows (along track) and columns (across) of a satellite's half-wavelength array"
     )
     element: Literal["cosine", "isotropic"] = Field("cosine", description="pattern of an element: pi cos(theta) or 1")
@@ -173,15 +174,9 @@ class CommunicationTable(Table):
     zenith_absorption_db: NonNegative = Field(0.04, description="gas absorption at zenith (dB)")
     channel: Literal["tr38811", "rician"] = Field("tr38811", description="3GPP TR 38.811 suburban, or Rician")
     k_factor_db: tuple[Number, Number] = Field((15.0, 20.0), description="rician: limits of the uniform K-factor (dB)")
-    period_s: Positive = Field(1.0, description="time between two decisions (s)")
-    csi_delay_s: NonNegative = Field(0.12, description="delay of the CSI on its way to the central node (s)")
-    decision_delay_s: NonNegative = Field(0.12, description="delay of a decision on its way to the satellites (s)")
-    compute_s: NonNegative = Field(0.05, description="declared compute time of a decision (s)")
-    ergodic_draws: int = Field(32, ge=1, le=100_000, description="fading draws of the ergodic rate, an epoch")
-    coherence: CoherenceTable = CoherenceTable()
 
     @model_validator(mode="after")
-    def _one_noise(self) -> CommunicationTable:
+    def _one_noise(self) -> RadioTable:
         if self.noise_dbm is not None and self.noise_figure_db is not None:
             raise ValueError("either noise_figure_db or noise_dbm, not both")
         if self.k_factor_db[0] > self.k_factor_db[1]:
@@ -213,6 +208,17 @@ class CommunicationTable(Table):
             seed=seed,
         )
 
+
+class CommunicationTable(RadioTable):
+    """Radio and timing of the communication service."""
+
+    period_s: Positive = Field(1.0, description="time between two decisions (s)")
+    csi_delay_s: NonNegative = Field(0.12, description="delay of the CSI on its way to the central node (s)")
+    decision_delay_s: NonNegative = Field(0.12, description="delay of a decision on its way to the satellites (s)")
+    compute_s: NonNegative = Field(0.05, description="declared compute time of a decision (s)")
+    ergodic_draws: int = Field(32, ge=1, le=100_000, description="fading draws of the ergodic rate, an epoch")
+    coherence: CoherenceTable = CoherenceTable()
+
     def coherence_model(self) -> Coherence:
         """The coherence model, in radians."""
         return Coherence(
@@ -223,6 +229,75 @@ class CommunicationTable(Table):
             codeword_s=self.coherence.codeword_s,
             planned_share=self.coherence.planned_share,
         )
+
+
+class ReceiverTable(Table):
+    """The radar receiver on the ground: a planar half-wavelength array that looks up."""
+
+    site_deg: tuple[Latitude, Longitude] = Field(description="latitude and longitude of the receiver")
+    alt_m: Annotated[float, BeforeValidator(_number), Field(ge=-1_000, le=50_000)] = Field(
+        0.0, description="height above the ellipsoid (m)"
+    )
+    mask_deg: Elevation = Field(25.0, description="lowest elevation of a sensing satellite (degrees)")
+    array: Array = Field((32, 32), description="antennas along east and along north")
+    subarray: Array = Field((4, 4), description="antennas combined into one channel, along east and along north")
+    gain_db: Number = Field(5.0, description="gain of an antenna (dB)")
+    noise_temperature_k: Positive = Field(500.0, description="noise temperature (K)")
+
+    @model_validator(mode="after")
+    def _whole_subarrays(self) -> ReceiverTable:
+        if any(n % m for n, m in zip(self.array, self.subarray, strict=True)):
+            raise ValueError(f"subarray to divide the array {list(self.array)}, got {list(self.subarray)}")
+        return self
+
+
+class TargetTable(Table):
+    """A target in straight flight over the receiver."""
+
+    name: str = Field("", description="name in reports; target-1 on, if empty")
+    position_km: tuple[Number, Number, Number] = Field(
+        description="position at the start: east, north and up of the receiver (km)"
+    )
+    velocity_m_s: tuple[Number, Number, Number] = Field((0.0, 0.0, 0.0), description="velocity: east, north, up (m/s)")
+    rcs_m2: Positive = Field(20.0, description="monostatic radar cross-section (m^2)")
+
+
+class SensingTable(RadioTable):
+    """The sensing service: one satellite at a time serves users near a receiver and illuminates targets."""
+
+    carrier_hz: Positive = Field(2e9, description="carrier frequency (Hz)")
+    bandwidth_hz: Positive = Field(10e6, description="bandwidth (Hz)")
+    array: Array = Field(
+        (24, 24), description="rows (along track) and columns (across) of a satellite's half-wavelength array"
+    )
+    period_s: Positive = Field(1.0, description="time between two dwells (s)")
+    dwell_s: Positive = Field(6.5536e-3, description="length of a dwell (s): 65,536 samples at 10 MHz")
+    satellite: Literal["highest", "best_snr"] = Field(
+        "highest", description="which satellite senses: highest at the receiver, or best echo SNR of the target"
+    )
+    user_radius_km: Positive = Field(50.0, description="users this close to the receiver are served (km)")
+    max_users: int = Field(8, ge=0, le=32, description="at most so many of them, the nearest ones")
+    cross_range_m: Positive = Field(30.0, description="bound asked of the rms cross-range error (m)")
+    crb: Literal["nuisance", "known_gain"] = Field(
+        "nuisance", description="Cramer-Rao bound with the echo's complex gain unknown, or known"
+    )
+    rcs_model: Literal["monostatic", "cos_half"] = Field(
+        "monostatic", description="bistatic cross-section: the monostatic one, or times cos(beta / 2)"
+    )
+    ergodic_draws: int = Field(256, ge=1, le=100_000, description="fading draws of the ergodic rates, a dwell")
+    receiver: ReceiverTable
+    targets: list[TargetTable] = Field(min_length=1, description="[[sensing.targets]] tables, illuminated in turn")
+
+    @model_validator(mode="after")
+    def _dwell_within_the_period(self) -> SensingTable:
+        if self.dwell_s > self.period_s:
+            raise ValueError(f"dwell_s of at most period_s, {self.period_s:g} s, got {self.dwell_s:g}")
+        return self
+
+    @property
+    def samples(self) -> int:
+        """Samples L of a dwell."""
+        return max(1, round(self.dwell_s * self.bandwidth_hz))
 
 
 class HandoverTable(Table):

@@ -1,0 +1,213 @@
+"""One dwell of the sensing service: a satellite, its users, a precoder for them and a target, and its score.
+
+Orbits are known, and so are the persistent line of sight and K-factor of a pass: the statistical CSI of a dwell
+is the true one. What a precoder points at is where the target is expected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from leosim import orbit, precoding, radar, rate_splitting
+from leosim.antenna import element_gain
+from leosim.channel import Radio
+from leosim.flights import Flights
+from leosim.radar import Bistatic, Receiver
+from leosim.records import (
+    NO_SATELLITE_IN_VIEW,
+    ChannelStats,
+    DownlinkUsers,
+    Illumination,
+    IsacPrecoder,
+    Satellites,
+    Targets,
+    Users,
+)
+from leosim.streams import generator
+from leosim.units import NS_PER_S
+from leosim.world import World
+
+
+@dataclass(frozen=True)
+class Sensing:
+    """The sensing service in SI: what a dwell needs besides the world.
+
+    site : the receiver as a user with its mask; served : [user] bool, the users near the receiver
+    samples : L of a dwell; satellite : name in `RULES`; cross_range_m : bound asked of the rms error (m)
+    """
+
+    radio: Radio
+    receiver: Receiver
+    site: Users
+    flights: Flights
+    served: np.ndarray
+    period_ns: int
+    dwell_ns: int
+    samples: int
+    satellite: str
+    cross_range_m: float
+    crb: str
+    rcs_model: str
+    ergodic_draws: int
+    algorithm: tuple[ModuleType, Any]
+
+
+def near(receiver: Receiver, users: Users, radius_m: float, most: int) -> np.ndarray:
+    """Which users are within a radius of the receiver, the nearest ones only: [user] bool."""
+    distance = np.linalg.norm(users.pos_ecef - receiver.pos_ecef, axis=1)
+    order = np.argsort(distance, kind="stable")[:most]
+    chosen = np.zeros(distance.size, dtype=bool)
+    chosen[order] = distance[order] <= radius_m
+    return chosen
+
+
+def highest(s: Sensing, seen: Bistatic, target: int) -> np.ndarray:
+    """Elevation of each satellite at the receiver (rad)."""
+    return seen.satellite_elevation_rad
+
+
+def best_snr(s: Sensing, seen: Bistatic, target: int) -> np.ndarray:
+    """Power gain of the echo of the target by each satellite (1)."""
+    return echo(s, seen, target)
+
+
+RULES: dict[str, Callable[[Sensing, Bistatic, int], np.ndarray]] = {"highest": highest, "best_snr": best_snr}
+
+
+def echo(s: Sensing, seen: Bistatic, target: int) -> np.ndarray:
+    """Power gain |alpha|^2 of a target's echo by each satellite, Eq. (11), Park et al. 2024 (1)."""
+    cross_section = radar.rcs(s.rcs_model, float(s.flights.rcs_m2[target]), seen.bistatic_angle_rad)
+    satellite_gain = s.radio.satellite_gain * element_gain(seen.departure_cos_off_nadir, s.radio.element)
+    return radar.echo_gain(
+        seen.range_tx_m, seen.range_rx_m, cross_section, s.radio.carrier_hz, satellite_gain, s.receiver.gain
+    )
+
+
+def dwell(world: World, s: Sensing, t_ns: int, k: int, previous: IsacPrecoder | None) -> tuple[IsacPrecoder, Targets]:
+    """Dwell k at an instant: the precoder with its score, and where the targets truly are.
+
+    Targets are illuminated in turn. The satellite is the best one by the rule among those above the receiver's
+    mask; it serves the users near the receiver that have it above theirs.
+    Raises precoding.InfeasibleError when the algorithm is told to.
+    """
+    flying = world.ephemeris.near(s.site, t_ns)
+    above = np.isin(flying.sat, orbit.geometry(flying, s.site).sat)
+    pos_ecef = s.receiver.pos_ecef + s.flights.at(t_ns / NS_PER_S) @ s.receiver.axes
+    target = k % len(s.flights)
+    if not above.any():
+        return nobody(t_ns, target), truth(s, t_ns, None)
+    seen = radar.geometry(flying.pos_ecef[above], flying.vel_ecef[above], s.receiver, pos_ecef[target])
+    row = np.flatnonzero(above)[np.argmax(RULES[s.satellite](s, seen, target))]
+    chosen = radar.geometry(flying.pos_ecef[row], flying.vel_ecef[row], s.receiver, pos_ecef)
+    stats = replace(world, radio=s.radio).statistics(t_ns, flying.sat[row : row + 1])
+    users, kappa = downlink(s, world.users, stats, int(flying.sat[row]))
+    module, params = s.algorithm
+    precoder = module.design(users, illumination(s, t_ns, chosen, target), previous, params)
+    return score(s, users, kappa, precoder, chosen, k), truth(s, t_ns, chosen)
+
+
+def downlink(s: Sensing, users: Users, stats: ChannelStats, sat: int) -> tuple[DownlinkUsers, np.ndarray]:
+    """The users the satellite serves, and the K-factor of each (linear)."""
+    rows = s.served[stats.user] & (stats.elevation_rad >= users.mask_rad[stats.user])
+    served = DownlinkUsers(
+        t_ns=stats.t_ns,
+        sat=sat,
+        rows=s.radio.rows,
+        columns=s.radio.columns,
+        power_w=s.radio.power_w,
+        user=stats.user[rows],
+        cosines=stats.cosines[rows],
+        noise_w=s.radio.noise_w / stats.beta[rows],
+    )
+    return served, stats.kappa[rows]
+
+
+def illumination(s: Sensing, t_ns: int, seen: Bistatic, target: int) -> Illumination:
+    """What the cross-range bound asks of the precoder, where the target is expected."""
+    gain_w = radar.gain_for_cross_range(
+        s.cross_range_m,
+        s.receiver,
+        seen.arrival[target],
+        seen.range_rx_m[target],
+        echo(s, one(seen, target), target),
+        s.samples,
+        s.crb,
+    )
+    return Illumination(t_ns=t_ns, target=target, gain_w=float(gain_w), cosines=seen.departure[target])
+
+
+def one(seen: Bistatic, target: int) -> Bistatic:
+    """The geometry of one of several targets."""
+    return Bistatic(**{name: values[target] for name, values in vars(seen).items()})
+
+
+def score(
+    s: Sensing, users: DownlinkUsers, kappa: np.ndarray, precoder: IsacPrecoder, seen: Bistatic, k: int
+) -> IsacPrecoder:
+    """A precoder with what it truly achieves: ergodic rates of the users, bound and SNR at the true target."""
+    target = int(precoder.target)
+    gain = precoding.gains(precoder, users.cosines, users.rows, users.columns) / users.noise_w[:, None]
+    cancelled = getattr(s.algorithm[1], "radar", "") == "sic"
+    rng = generator(s.radio.seed, "isac_fading", k)
+    private, common = rate_splitting.ergodic_rates(gain, cancelled, kappa, s.ergodic_draws, rng)
+    decodable = float(common.min(initial=math.inf)) if users.user.size else 0.0
+    share = precoder.split[:-2] * min(1.0, decodable / max(float(precoder.split.sum()), 1e-300))
+    toward = precoding.gains(precoder, seen.departure[target][None], users.rows, users.columns).sum()
+    snr = radar.integrated_snr(toward, echo(s, one(seen, target), target), s.receiver.noise_w, s.samples)
+    covariance = radar.angle_covariance(s.receiver, snr, seen.arrival[target], None, s.crb)
+    variance = radar.cross_range_variance(covariance, seen.arrival[target], seen.range_rx_m[target])
+    return precoder.replace(
+        ergodic=np.append(private, [decodable, 0.0]),
+        min_ergodic=np.array(float(np.min(private + share)) if users.user.size else 0.0),
+        cross_range_asked_m=np.array(s.cross_range_m),
+        cross_range_m=np.sqrt(variance),
+        snr=radar.detection_snr(s.receiver, snr, seen.arrival[target]),
+    )
+
+
+def truth(s: Sensing, t_ns: int, seen: Bistatic | None) -> Targets:
+    """Where the targets truly are, as the receiver and the sensing satellite see them."""
+    pos = s.flights.at(t_ns / NS_PER_S)
+    nothing = np.full(len(pos), math.nan)
+    return Targets(
+        t_ns=t_ns,
+        target=np.arange(len(pos)),
+        pos_enu=pos,
+        vel_enu=s.flights.vel_enu,
+        range_rx_m=np.linalg.norm(pos, axis=1),
+        range_tx_m=nothing if seen is None else seen.range_tx_m,
+        elevation_rad=np.arctan2(pos[:, 2], np.hypot(pos[:, 0], pos[:, 1])),
+        bistatic_angle_rad=nothing if seen is None else seen.bistatic_angle_rad,
+    )
+
+
+def nobody(t_ns: int, target: int) -> IsacPrecoder:
+    """The record of a dwell without any satellite above the receiver's mask."""
+    zero, none = np.array(0.0), np.empty(0)
+    return IsacPrecoder(
+        t_ns=t_ns,
+        sat=np.array(-1),
+        target=np.array(target),
+        status=np.array(NO_SATELLITE_IN_VIEW),
+        iterations=np.array(0),
+        min_rate=zero,
+        gain_asked_w=zero,
+        gain_w=zero,
+        power_needed_w=zero,
+        user=none,
+        power_w=none,
+        rate=none,
+        split=none,
+        cosines=np.empty((0, 2)),
+        weight_re=none,
+        weight_im=none,
+    )
+
+
+__all__ = ["RULES", "Satellites", "Sensing", "dwell", "near", "nobody", "score", "truth"]
