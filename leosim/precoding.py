@@ -225,4 +225,5 @@ def record(
         cosines=np.vstack([users.cosines, target.cosines]),
         weight_re=weights.real.ravel(),
         weight_im=weights.imag.ravel(),
+        cancelled=np.array(problem.mode.cancelled),
     )

@@ -500,6 +500,7 @@ class IsacPrecoder(Record):
     cosines: np.ndarray = array("direction", "cosine", doc="direction cosines of a steering vector")
     weight_re: np.ndarray = array("weight", unit="W0.5", doc="real part of the weights [direction, stream]")
     weight_im: np.ndarray = array("weight", unit="W0.5", doc="imaginary part of the weights [direction, stream]")
+    cancelled: np.ndarray = array(dtype="u1", doc="1: users cancel the radar sequence before they decode", default=0)
     ergodic: np.ndarray = array(
         "stream", unit="bit s-1 Hz-1", doc="rate of the stream averaged over the fading, as it is", default=nan
     )

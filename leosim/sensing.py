@@ -25,7 +25,6 @@ from leosim.records import (
     DownlinkUsers,
     Illumination,
     IsacPrecoder,
-    Satellites,
     Targets,
     Users,
 )
@@ -153,9 +152,8 @@ def score(
     """A precoder with what it truly achieves: ergodic rates of the users, bound and SNR at the true target."""
     target = int(precoder.target)
     gain = precoding.gains(precoder, users.cosines, users.rows, users.columns) / users.noise_w[:, None]
-    cancelled = getattr(s.algorithm[1], "radar", "") == "sic"
     rng = generator(s.radio.seed, "isac_fading", k)
-    private, common = rate_splitting.ergodic_rates(gain, cancelled, kappa, s.ergodic_draws, rng)
+    private, common = rate_splitting.ergodic_rates(gain, bool(precoder.cancelled), kappa, s.ergodic_draws, rng)
     decodable = float(common.min(initial=math.inf)) if users.user.size else 0.0
     share = precoder.split[:-2] * min(1.0, decodable / max(float(precoder.split.sum()), 1e-300))
     toward = precoding.gains(precoder, seen.departure[target][None], users.rows, users.columns).sum()
@@ -208,6 +206,3 @@ def nobody(t_ns: int, target: int) -> IsacPrecoder:
         weight_re=none,
         weight_im=none,
     )
-
-
-__all__ = ["RULES", "Satellites", "Sensing", "dwell", "near", "nobody", "score", "truth"]
