@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 import leosim
-from leosim import channel, elements, omm, papers, scenario, simulation, tle, walkers
+from leosim import channel, elements, omm, papers, scenario, sensing, simulation, tle, walkers
 from leosim.log import Log, LogError, open_log
 from leosim.report import figures
 from leosim.report.summary import per_user, summary
@@ -135,7 +136,7 @@ def _run(
     factor: list[float] = []
     with _progress(chosen.name) as show:
         ready = simulation.prepare(chosen)
-        for warning in ready.prepass.warnings:
+        for warning in ready.warnings:
             err.print(f"leosim: warning: {warning}", markup=False, soft_wrap=True)
         refused = ready.quarantine.sat.size
         if refused:
@@ -200,34 +201,32 @@ def validate(
     """Check a scenario before it runs: resolved keys, link budget, satellites in view, time and size."""
     chosen = _load(source, element_files, settings, seed)
     ready = simulation.prepare(chosen)
-    for warning in ready.prepass.warnings:
+    for warning in ready.warnings:
         err.print(f"leosim: warning: {warning}", markup=False, soft_wrap=True)
     forecast = simulation.forecast(ready)
-    data = {"scenario": chosen.as_dict(), "forecast": forecast, "link_budget": _budget(ready)}
+    budgets = {"link_budget": _budget(ready, lambda *at: channel.link_budget(ready.world.radio, *at))}
+    if ready.sensing is not None:
+        budgets["sensing_budget"] = _budget(ready, partial(sensing.link_budget, ready.sensing))
     if as_json:
-        out.print(json.dumps(data), markup=False)
+        out.print(json.dumps({"scenario": chosen.as_dict(), "forecast": forecast, **budgets}), markup=False)
         return
     out.print(scenario.to_toml(chosen.as_dict()), markup=False)
-    table = Table("link budget", *(row["elevation"] for row in data["link_budget"]), box=None)
-    for key in [k for k in data["link_budget"][0] if k != "elevation"]:
-        table.add_row(key, *(f"{row[key]:.1f}" for row in data["link_budget"]))
-    out.print(table)
+    for name, rows in budgets.items():
+        table = Table(name.replace("_", " "), *(row["elevation"] for row in rows), box=None)
+        for key in [k for k in rows[0] if k != "elevation"]:
+            table.add_row(key, *(f"{row[key]:.1f}" for row in rows))
+        out.print(table)
     for key, value in forecast.items():
         out.print(f"{key.replace('_', ' ')}: {value}", markup=False)
 
 
-def _budget(ready: simulation.Prepared) -> list[dict[str, Any]]:
+def _budget(ready: simulation.Prepared, budget: Callable[[float, float], dict[str, float]]) -> list[dict[str, Any]]:
+    """A link budget of altitude (m) and elevation (degrees) at the mask and at zenith."""
     seen = ready.prepass.ever_in_view
     c = ready.constellation
     altitude_m = float((c.perigee_m[seen] + c.apogee_m[seen]).mean() / 2)
     mask_deg = float(rad_to_deg(ready.users.mask_rad.min()))
-    return [
-        {
-            "elevation": f"{degrees:g} deg",
-            **channel.link_budget(ready.world.radio, altitude_m, degrees),
-        }
-        for degrees in (mask_deg, 90.0)
-    ]
+    return [{"elevation": f"{degrees:g} deg", **budget(altitude_m, degrees)} for degrees in (mask_deg, 90.0)]
 
 
 @app.command()

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from leosim import orbit, precoding, radar, rate_splitting
+from leosim import channel, orbit, precoding, radar, rate_splitting
 from leosim.antenna import element_gain
 from leosim.channel import Radio
 from leosim.flights import Flights
 from leosim.radar import Bistatic, Receiver
 from leosim.records import (
     NO_SATELLITE_IN_VIEW,
+    NO_TARGET_IN_VIEW,
     ChannelStats,
     DownlinkUsers,
     Illumination,
@@ -29,7 +30,7 @@ from leosim.records import (
     Users,
 )
 from leosim.streams import generator
-from leosim.units import NS_PER_S
+from leosim.units import NS_PER_S, db_to_linear, linear_to_db
 from leosim.world import World
 
 
@@ -91,16 +92,18 @@ def echo(s: Sensing, seen: Bistatic, target: int) -> np.ndarray:
 def dwell(world: World, s: Sensing, t_ns: int, k: int, previous: IsacPrecoder | None) -> tuple[IsacPrecoder, Targets]:
     """Dwell k at an instant: the precoder with its score, and where the targets truly are.
 
-    Targets are illuminated in turn. The satellite is the best one by the rule among those above the receiver's
-    mask; it serves the users near the receiver that have it above theirs.
+    Targets above the receiver's horizon are illuminated in turn. The satellite is the best one by the rule among
+    those above the receiver's mask; it serves the users near the receiver that have it above theirs.
     Raises precoding.InfeasibleError when the algorithm is told to.
     """
     flying = world.ephemeris.near(s.site, t_ns)
     above = np.isin(flying.sat, orbit.geometry(flying, s.site).sat)
-    pos_ecef = s.receiver.pos_ecef + s.flights.at(t_ns / NS_PER_S) @ s.receiver.axes
-    target = k % len(s.flights)
+    flights = s.flights.at(t_ns / NS_PER_S)
+    in_turn = np.flatnonzero(flights[:, 2] > 0.0)
+    target = int(in_turn[k % in_turn.size]) if in_turn.size else -1
     if not above.any():
         return nobody(t_ns, target), truth(s, t_ns, None)
+    pos_ecef = s.receiver.pos_ecef + flights @ s.receiver.axes
     seen = radar.geometry(flying.pos_ecef[above], flying.vel_ecef[above], s.receiver, pos_ecef[target])
     row = np.flatnonzero(above)[np.argmax(RULES[s.satellite](s, seen, target))]
     chosen = radar.geometry(flying.pos_ecef[row], flying.vel_ecef[row], s.receiver, pos_ecef)
@@ -128,7 +131,9 @@ def downlink(s: Sensing, users: Users, stats: ChannelStats, sat: int) -> tuple[D
 
 
 def illumination(s: Sensing, t_ns: int, seen: Bistatic, target: int) -> Illumination:
-    """What the cross-range bound asks of the precoder, where the target is expected."""
+    """What the cross-range bound asks of the precoder, where the target is expected; nothing without a target."""
+    if target < 0:
+        return Illumination(t_ns=t_ns, target=target, gain_w=0.0, cosines=np.zeros(2))
     gain_w = radar.gain_for_cross_range(
         s.cross_range_m,
         s.receiver,
@@ -150,19 +155,23 @@ def score(
     s: Sensing, users: DownlinkUsers, kappa: np.ndarray, precoder: IsacPrecoder, seen: Bistatic, k: int
 ) -> IsacPrecoder:
     """A precoder with what it truly achieves: ergodic rates of the users, bound and SNR at the true target."""
-    target = int(precoder.target)
     gain = precoding.gains(precoder, users.cosines, users.rows, users.columns) / users.noise_w[:, None]
     rng = generator(s.radio.seed, "isac_fading", k)
     private, common = rate_splitting.ergodic_rates(gain, bool(precoder.cancelled), kappa, s.ergodic_draws, rng)
     decodable = float(common.min(initial=math.inf)) if users.user.size else 0.0
     share = precoder.split[:-2] * min(1.0, decodable / max(float(precoder.split.sum()), 1e-300))
+    scored = precoder.replace(
+        ergodic=np.append(private, [decodable, 0.0]),
+        min_ergodic=np.array(float(np.min(private + share)) if users.user.size else 0.0),
+    )
+    target = int(precoder.target)
+    if target < 0:
+        return scored.replace(status=np.array(NO_TARGET_IN_VIEW))
     toward = precoding.gains(precoder, seen.departure[target][None], users.rows, users.columns).sum()
     snr = radar.integrated_snr(toward, echo(s, one(seen, target), target), s.receiver.noise_w, s.samples)
     covariance = radar.angle_covariance(s.receiver, snr, seen.arrival[target], None, s.crb)
     variance = radar.cross_range_variance(covariance, seen.arrival[target], seen.range_rx_m[target])
-    return precoder.replace(
-        ergodic=np.append(private, [decodable, 0.0]),
-        min_ergodic=np.array(float(np.min(private + share)) if users.user.size else 0.0),
+    return scored.replace(
         cross_range_asked_m=np.array(s.cross_range_m),
         cross_range_m=np.sqrt(variance),
         snr=radar.detection_snr(s.receiver, snr, seen.arrival[target]),
@@ -206,3 +215,41 @@ def nobody(t_ns: int, target: int) -> IsacPrecoder:
         weight_re=none,
         weight_im=none,
     )
+
+
+def link_budget(s: Sensing, altitude_m: float, elevation_deg: float) -> dict[str, float]:
+    """What a satellite can do at an elevation with its whole power, for a user or for a target.
+
+    The target is seen 45 degrees high, across the satellite's azimuth, where the bistatic angle is acos(-d_t . d_s).
+    altitude_m : height of the satellite over the mean radius (m). Returns names with units to values.
+    """
+    lines = channel.link_budget(s.radio, altitude_m, elevation_deg)
+    direct_m = 1e3 * lines["slant range (km)"]
+    budget = {"slant range (km)": lines["slant range (km)"], "user SNR (dB)": lines["SNR (dB)"]}
+    along = math.sin(math.radians(elevation_deg)) * math.sqrt(0.5)  # d_t . d_s
+    arrival = np.array([math.sqrt(0.5), 0.0])
+    cross_section = radar.rcs(s.rcs_model, float(s.flights.rcs_m2[0]), np.array(math.acos(-along)))
+    gain = s.radio.satellite_gain * db_to_linear(lines["element gain (dBi)"])
+    for range_rx_m in (5e3, 15e3, 30e3):
+        range_tx_m = math.sqrt(direct_m**2 + range_rx_m**2 - 2.0 * direct_m * range_rx_m * along)
+        echoed = radar.echo_gain(
+            np.array(range_tx_m), np.array(range_rx_m), cross_section, s.radio.carrier_hz, gain, s.receiver.gain
+        )
+        snr = radar.integrated_snr(np.array(s.radio.antennas * s.radio.power_w), echoed, s.receiver.noise_w, s.samples)
+        covariance = radar.angle_covariance(s.receiver, snr, arrival, None, s.crb)
+        variance = radar.cross_range_variance(covariance, arrival, np.array(range_rx_m))
+        at = f"target at {range_rx_m / 1e3:g} km"
+        budget[f"{at}: echo SNR (dB)"] = float(linear_to_db(radar.detection_snr(s.receiver, snr, arrival)))
+        budget[f"{at}: cross-range (m)"] = float(np.sqrt(variance))
+    return budget
+
+
+def warnings(s: Sensing) -> tuple[str, ...]:
+    """What a scenario's sensing asks for that is likely not meant, in sentences."""
+    said = []
+    if not s.served.any():
+        said.append("sensing: no user is near the receiver, so dwells serve nobody; raise [sensing] user_radius_km")
+    low = [name for name, pos in zip(s.flights.name, s.flights.start_enu, strict=True) if pos[2] <= 0.0]
+    if low:
+        said.append(f"sensing: {', '.join(low)} below the receiver's horizon at the start, where it cannot be heard")
+    return tuple(said)

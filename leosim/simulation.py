@@ -95,6 +95,11 @@ class Prepared:
         return (*COMMUNICATION, *(SENSING if self.sensing is not None else ()), Timing)
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is likely not meant, in sentences."""
+        return (*self.prepass.warnings, *(sensing.warnings(self.sensing) if self.sensing is not None else ()))
+
+    @property
     def default_output(self) -> Path:
         """Where a run of these inputs is written unless told otherwise."""
         return Path("outputs") / f"{self.scenario.name}-{self.inputs_sha256[:8]}.h5"
