@@ -23,7 +23,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 import leosim
-from leosim import channel, elements, omm, papers, scenario, sensing, simulation, tle, walkers
+from leosim import channel, elements, omm, papers, precoding, scenario, sensing, simulation, tle, walkers
 from leosim.log import Log, LogError, open_log
 from leosim.report import figures
 from leosim.report.summary import per_user, summary
@@ -35,6 +35,7 @@ FAULTS: dict[type[ValueError], int] = {
     elements.ElementsError: ELEMENTS,
     LogError: LOG,
     simulation.NothingVisibleError: NOTHING_VISIBLE,
+    precoding.InfeasibleError: USAGE,
 }
 
 # The base of usage errors: of click, or of the copy of it that newer versions of typer bring along.

@@ -310,6 +310,7 @@ def _explain(error: Any) -> str:
         "less_than": "a number below {lt:g}",
         "less_than_equal": "a number of at most {le:g}",
         "literal_error": "one of {expected}",
+        "too_short": "at least {min_length}",
     }.get(kind)
     text = expected.format(**context) if expected else _plain(error["msg"])
     return f"{where}: expected {text}, got {got} ({_description(keys)})"

@@ -18,6 +18,7 @@ from leosim import channel, orbit, precoding, radar, rate_splitting
 from leosim.antenna import element_gain
 from leosim.channel import Radio
 from leosim.flights import Flights
+from leosim.precoding import InfeasibleError
 from leosim.radar import Bistatic, Receiver
 from leosim.records import (
     NO_SATELLITE_IN_VIEW,
@@ -110,7 +111,10 @@ def dwell(world: World, s: Sensing, t_ns: int, k: int, previous: IsacPrecoder | 
     stats = replace(world, radio=s.radio).statistics(t_ns, flying.sat[row : row + 1])
     users, kappa = downlink(s, world.users, stats, int(flying.sat[row]))
     module, params = s.algorithm
-    precoder = module.design(users, illumination(s, t_ns, chosen, target), previous, params)
+    try:
+        precoder = module.design(users, illumination(s, t_ns, chosen, target), previous, params)
+    except InfeasibleError as error:
+        raise InfeasibleError(f"[isac] at {t_ns / NS_PER_S:g} s: {error}") from None
     return score(s, users, kappa, precoder, chosen, k), truth(s, t_ns, chosen)
 
 

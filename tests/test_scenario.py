@@ -12,6 +12,12 @@ from leosim.units import dbm_to_w
 DEMO = scenarios.read_toml(scenarios.find_scenario("demo"))
 
 
+SENSING = {
+    "receiver": {"site_deg": [48.1, 11.6]},
+    "targets": [{"position_km": [1, 2, 3]}],
+}
+
+
 def changed(**tables):
     data = copy.deepcopy(DEMO)
     for key, value in tables.items():
@@ -56,6 +62,21 @@ WRONG = {
     "seed": ({"seed": -1}, "seed: expected a number of at least 0, got -1"),
     "file": ({"elements": {"file": 3}}, "[elements] file"),
     "not a table": ({"handover": 3}, "[handover]"),
+    "precoder without its service": ({"isac": {"algorithm": "rsma"}}, "[sensing] beside [isac]"),
+    "no receiver": (
+        {"sensing": {"targets": SENSING["targets"]}},
+        "[sensing.receiver]: missing; expected a table [sensing.receiver]",
+    ),
+    "no targets": ({"sensing": {**SENSING, "targets": []}}, "[sensing.targets]: expected at least 1, got []"),
+    "key of a target": (
+        {"sensing": {**SENSING, "targets": [{"position_km": [1, 2, 3], "rcs_db": 3}]}},
+        "[sensing.targets] rcs_db, item 1: unknown key; did you mean 'rcs_m2'?",
+    ),
+    "sub-arrays": (
+        {"sensing": {**SENSING, "receiver": {"site_deg": [48, 11], "subarray": [5, 4]}}},
+        "subarray to divide the array [32, 32], got [5, 4]",
+    ),
+    "dwell": ({"sensing": {**SENSING, "dwell_s": 2}}, "dwell_s of at most period_s, 1 s, got 2"),
 }
 
 
