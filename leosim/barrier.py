@@ -1,0 +1,423 @@
+"""An interior-point method for the least rate of rate splitting under a radar threshold, compiled.
+
+Largest t with `R_p,k + C_k >= t`, `R_c,k >= sum C`, `C >= 0`, `sum ||p||^2 <= 1`, `sum |target . p|^2 >= asked`,
+over precoders p of dimension K + 1: a primal-dual barrier method with exact second derivatives on plain arrays.
+Rates inside are in nat. Not convex: what it returns is a local optimum, the one its start leads to.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+TO_BOUNDARY = 0.99  # share of the way to a constraint that one step may go
+ARMIJO = 1e-4  # of the predicted decrease that a step must achieve
+SHRINK = 0.5  # of a step that does not
+SMALLEST_STEP = 1e-10
+CENTRED = 10.0  # optimality error over the barrier parameter at which the parameter falls
+SADDLES = 1e-6  # barrier parameter above which it does not fall where the matrix had to be shifted
+FALL, FALL_POWER = 0.3, 1.2  # the parameter falls to the lesser of 0.3 mu and mu^1.2
+FIRST_SHIFT, RISE_SHIFT, FALL_SHIFT, LARGEST_SHIFT = 1e-4, 8.0, 1.0 / 3.0, 1e12  # that make the matrix positive
+SPREAD_OF_PRICES = 1e8  # a dual price stays within this factor of mu over its constraint
+
+
+@njit(cache=True, nogil=True)
+def terms(
+    channel: np.ndarray, target: np.ndarray, stream: np.ndarray, cancelled: bool, x: np.ndarray, member: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Received amplitudes and the sums of powers in the rates.
+
+    stream : [row // 2] number of the stream: a user, K (common), K + 1 (radar); x : [row, dim] real and
+    imaginary parts of the precoders; member : [user, 3, row] filled with 1 where a row is part of the sum
+    Returns y [user, row], sums [user, 3] (B: interference and noise, A: and the own stream, E: and the common
+    one) and the amplitudes on the target [row].
+    """
+    n_user, rows = channel.shape[0], x.shape[0]
+    y = np.zeros((n_user, rows))
+    sums = np.ones((n_user, 3))
+    for k in range(n_user):
+        for r in range(rows):
+            s = stream[r // 2]
+            value = 0.0
+            for d in range(x.shape[1]):
+                value += channel[k, d] * x[r, d]
+            y[k, r] = value
+            received = s < n_user or (s == n_user + 1 and not cancelled)
+            member[k, 0, r] = 1.0 if received and s != k else 0.0
+            member[k, 1, r] = 1.0 if received else 0.0
+            member[k, 2, r] = 1.0 if received or s == n_user else 0.0
+            for i in range(3):
+                sums[k, i] += member[k, i, r] * value * value
+    on_target = np.zeros(rows)
+    for r in range(rows):
+        for d in range(x.shape[1]):
+            on_target[r] += target[d] * x[r, d]
+    return y, sums, on_target
+
+
+@njit(cache=True, nogil=True)
+def constraints(
+    sums: np.ndarray, on_target: np.ndarray, power: float, asked: float, common: bool, border: np.ndarray
+) -> np.ndarray:
+    """Values of the constraints, `>= 0` where they hold; border : t, then C of each user when there is a common stream.
+
+    In order: private [user]; then with a common stream: common [user], C [user]; power; radar where asked > 0.
+    """
+    n_user = sums.shape[0]
+    sensing = asked > 0.0
+    out = np.empty((3 * n_user if common else n_user) + 1 + (1 if sensing else 0))
+    total = 0.0
+    if common:
+        for k in range(n_user):
+            total += border[1 + k]
+    for k in range(n_user):
+        out[k] = math.log(sums[k, 1] / sums[k, 0]) - border[0]
+        if common:
+            out[k] += border[1 + k]
+            out[n_user + k] = math.log(sums[k, 2] / sums[k, 1]) - total
+            out[2 * n_user + k] = border[1 + k]
+    at = 3 * n_user if common else n_user
+    out[at] = 1.0 - power
+    if sensing:
+        gain = 0.0
+        for r in range(on_target.size):
+            gain += on_target[r] * on_target[r]
+        out[at + 1] = gain - asked
+    return out
+
+
+@njit(cache=True, nogil=True)
+def jacobian_product(
+    channel: np.ndarray,
+    target: np.ndarray,
+    common: bool,
+    asked: float,
+    x: np.ndarray,
+    y: np.ndarray,
+    sums: np.ndarray,
+    on_target: np.ndarray,
+    member: np.ndarray,
+    weight: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """`sum_i weight_i grad c_i` of the constraints, into out [row * dim + border]."""
+    n_user, dim, rows = channel.shape[0], x.shape[1], x.shape[0]
+    at = 3 * n_user if common else n_user
+    n_x = rows * dim
+    for r in range(rows):
+        for d in range(dim):
+            out[r * dim + d] = -2.0 * weight[at] * x[r, d]
+            if asked > 0.0:
+                out[r * dim + d] += 2.0 * weight[at + 1] * on_target[r] * target[d]
+    out[n_x:] = 0.0
+    total = 0.0
+    for k in range(n_user):
+        w_p = weight[k]
+        w_c = weight[n_user + k] if common else 0.0
+        total += w_c
+        for r in range(rows):
+            f = w_p * (member[k, 1, r] / sums[k, 1] - member[k, 0, r] / sums[k, 0])
+            f += w_c * (member[k, 2, r] / sums[k, 2] - member[k, 1, r] / sums[k, 1])
+            f *= 2.0 * y[k, r]
+            for d in range(dim):
+                out[r * dim + d] += f * channel[k, d]
+        out[n_x] -= w_p
+    if common:
+        for k in range(n_user):
+            out[n_x + 1 + k] = weight[k] + weight[2 * n_user + k] - total
+
+
+@njit(cache=True, nogil=True)
+def matrix(
+    channel: np.ndarray,
+    target: np.ndarray,
+    common: bool,
+    asked: float,
+    x: np.ndarray,
+    y: np.ndarray,
+    sums: np.ndarray,
+    on_target: np.ndarray,
+    member: np.ndarray,
+    z: np.ndarray,
+    sigma: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Lower triangle of `-sum_i z_i Hess c_i + sum_i sigma_i grad c_i grad c_i^T`, into out.
+
+    All that concerns user k is W_k (x) h_k h_k^T with W_k [row, row] a diagonal plus three outer products.
+    """
+    n_user, dim, rows = channel.shape[0], x.shape[1], x.shape[0]
+    at = 3 * n_user if common else n_user
+    n_x = rows * dim
+    out[:] = 0.0
+    total = 0.0
+    u_p, u_c = np.empty(rows), np.empty(rows)
+    block = np.empty((rows, rows))
+    for k in range(n_user + 1):
+        if k < n_user:
+            vector = channel[k]
+            z_p, s_p = z[k], sigma[k]
+            z_c = z[n_user + k] if common else 0.0
+            s_c = sigma[n_user + k] if common else 0.0
+            total += s_c
+            b, a, e = 1.0 / sums[k, 0], 1.0 / sums[k, 1], 1.0 / sums[k, 2]
+            for r in range(rows):
+                g_b = 2.0 * y[k, r] * member[k, 0, r] * b
+                g_a = 2.0 * y[k, r] * member[k, 1, r] * a
+                g_e = 2.0 * y[k, r] * member[k, 2, r] * e
+                u_p[r], u_c[r] = g_a - g_b, g_e - g_a
+                for q in range(r + 1):
+                    o_b = 2.0 * y[k, q] * member[k, 0, q] * b
+                    o_a = 2.0 * y[k, q] * member[k, 1, q] * a
+                    o_e = 2.0 * y[k, q] * member[k, 2, q] * e
+                    block[r, q] = (
+                        (z_p - z_c) * g_a * o_a - z_p * g_b * o_b + z_c * g_e * o_e
+                        + s_p * u_p[r] * u_p[q] + s_c * u_c[r] * u_c[q]
+                    )  # fmt: skip
+                block[r, r] += 2.0 * (
+                    (z_c - z_p) * member[k, 1, r] * a + z_p * member[k, 0, r] * b - z_c * member[k, 2, r] * e
+                )
+        else:
+            if asked <= 0.0:
+                break
+            vector = target
+            for r in range(rows):
+                for q in range(r + 1):
+                    block[r, q] = 4.0 * sigma[at + 1] * on_target[r] * on_target[q]
+                block[r, r] -= 2.0 * z[at + 1]
+        for r in range(rows):
+            for d in range(dim):
+                row = out[r * dim + d]
+                for q in range(r + 1):
+                    f = block[r, q] * vector[d]
+                    for c in range(dim):
+                        row[q * dim + c] += f * vector[c]
+        if k < n_user:
+            for r in range(rows):
+                for d in range(dim):
+                    out[n_x, r * dim + d] -= s_p * u_p[r] * vector[d]
+                    if common:
+                        out[n_x + 1 + k, r * dim + d] += s_p * u_p[r] * vector[d]
+                        for l in range(n_user):
+                            out[n_x + 1 + l, r * dim + d] -= s_c * u_c[r] * vector[d]
+            out[n_x, n_x] += s_p
+            if common:
+                out[n_x + 1 + k, n_x] -= s_p
+                out[n_x + 1 + k, n_x + 1 + k] += s_p + sigma[2 * n_user + k]
+    if common:
+        for k in range(n_user):
+            for l in range(k + 1):
+                out[n_x + 1 + k, n_x + 1 + l] += total
+    flat = x.ravel()
+    for i in range(n_x):
+        f = 4.0 * sigma[at] * flat[i]
+        for j in range(i + 1):
+            out[i, j] += f * flat[j]
+        out[i, i] += 2.0 * z[at]
+    for s in range(rows // 2):  # nothing depends on the phase of a stream: keep the matrix regular along it
+        norm = 1e-300
+        for d in range(dim):
+            norm += x[2 * s, d] ** 2 + x[2 * s + 1, d] ** 2
+        f = z[at] / norm
+        for d in range(dim):
+            for c in range(d + 1):
+                out[2 * s * dim + d, 2 * s * dim + c] += f * x[2 * s + 1, d] * x[2 * s + 1, c]
+                out[(2 * s + 1) * dim + d, (2 * s + 1) * dim + c] += f * x[2 * s, d] * x[2 * s, c]
+            for c in range(dim):
+                out[(2 * s + 1) * dim + d, 2 * s * dim + c] -= f * x[2 * s, d] * x[2 * s + 1, c]
+
+
+@njit(cache=True, nogil=True)
+def cholesky(a: np.ndarray) -> bool:
+    """Cholesky factor U of a symmetric matrix, `U^T U`, in place of its upper triangle; False unless positive definite.
+
+    Four pivots at a time, and every inner loop along the memory of a row.
+    """
+    n = a.shape[0]
+    for j in range(0, n, 4):
+        end = min(j + 4, n)
+        for p in range(j, end):
+            source = a[p]
+            for i in range(j, p):
+                above = a[i]
+                f = above[p]
+                for c in range(p, n):
+                    source[c] -= f * above[c]
+            if not source[p] > 0.0:
+                return False
+            root = math.sqrt(source[p])
+            inverse = 1.0 / root
+            source[p] = root
+            for c in range(p + 1, n):
+                source[c] *= inverse
+        if end - j == 4:
+            s0, s1, s2, s3 = a[j], a[j + 1], a[j + 2], a[j + 3]
+            for i in range(end, n):
+                f0, f1, f2, f3 = s0[i], s1[i], s2[i], s3[i]
+                into = a[i]
+                for c in range(i, n):
+                    into[c] -= f0 * s0[c] + f1 * s1[c] + f2 * s2[c] + f3 * s3[c]
+    return True
+
+
+@njit(cache=True, nogil=True)
+def back_substitute(a: np.ndarray, b: np.ndarray) -> None:
+    """Solve with the factor of `cholesky` (U^T U), into b."""
+    n = a.shape[0]
+    for i in range(n):
+        b[i] /= a[i, i]
+        f = b[i]
+        row = a[i]
+        for c in range(i + 1, n):
+            b[c] -= f * row[c]
+    for i in range(n - 1, -1, -1):
+        row = a[i]
+        value = b[i]
+        for c in range(i + 1, n):
+            value -= row[c] * b[c]
+        b[i] = value / row[i]
+
+
+@njit(cache=True, nogil=True)
+def climb(
+    channel: np.ndarray,
+    target: np.ndarray,
+    asked: float,
+    stream: np.ndarray,
+    cancelled: bool,
+    common: bool,
+    x: np.ndarray,
+    border: np.ndarray,
+    mu: float,
+    mu_end: float,
+    limit: int,
+) -> tuple[float, int, bool]:
+    """Follow the barrier's path from a strictly feasible x, border (both updated in place).
+
+    Returns the last mu, the iterations spent and whether mu_end was reached.
+    """
+    n_user, rows, dim = channel.shape[0], x.shape[0], x.shape[1]
+    n_x = rows * dim
+    n = n_x + border.size
+    at = 3 * n_user if common else n_user
+    member = np.zeros((n_user, 3, rows))
+    y, sums, on_target = terms(channel, target, stream, cancelled, x, member)
+    power = np.sum(x * x)
+    c = constraints(sums, on_target, power, asked, common, border)
+    z = mu / c
+    full, gradient, step = np.empty((n, n)), np.empty(n), np.empty(n)
+    factor = np.empty((n, n))
+    rest = np.empty(n)
+    last_shift = 0.0
+    shift = 0.0
+    spent = 0
+    while True:
+        jacobian_product(channel, target, common, asked, x, y, sums, on_target, member, z, rest)
+        rest[n_x] += 1.0
+        dual = np.max(np.abs(rest))
+        while True:
+            error = dual
+            for i in range(c.size):
+                error = max(error, abs(c[i] * z[i] - mu))
+            if error > CENTRED * mu or (shift > 0.0 and mu > SADDLES):
+                break
+            if mu <= mu_end:
+                return mu, spent, True
+            mu = max(mu_end, min(FALL * mu, mu**FALL_POWER))
+        if spent >= limit:
+            return mu, spent, False
+        spent += 1
+        jacobian_product(channel, target, common, asked, x, y, sums, on_target, member, mu / c, gradient)
+        gradient[n_x] += 1.0  # of t + mu sum log c: uphill
+        matrix(channel, target, common, asked, x, y, sums, on_target, member, z, z / c, full)
+        shift = 0.0
+        while True:
+            for i in range(n):
+                for j in range(i + 1):
+                    factor[j, i] = full[i, j]
+                factor[i, i] += shift
+            if cholesky(factor):
+                break
+            if shift == 0.0:
+                shift = max(1e-12, last_shift * FALL_SHIFT) if last_shift > 0.0 else FIRST_SHIFT
+            else:
+                shift *= RISE_SHIFT if last_shift > 0.0 else 100.0
+            if shift > LARGEST_SHIFT:
+                return mu, spent, False
+        if shift > 0.0:
+            last_shift = shift
+        step[:] = gradient
+        back_substitute(factor, step)
+        slope = np.dot(gradient, step)
+        value = border[0]
+        for i in range(c.size):
+            value += mu * math.log(c[i])
+        size = 1.0
+        moved = False
+        dx = step[:n_x].copy().reshape((rows, dim))
+        while size > SMALLEST_STEP:
+            x_new = x + size * dx
+            border_new = border + size * step[n_x:]
+            y_new, sums_new, on_target_new = terms(channel, target, stream, cancelled, x_new, member)
+            power = np.sum(x_new * x_new)
+            c_new = constraints(sums_new, on_target_new, power, asked, common, border_new)
+            inside = True
+            for i in range(c.size):
+                if not c_new[i] > (1.0 - TO_BOUNDARY) * c[i]:
+                    inside = False
+                    break
+            if inside:
+                value_new = border_new[0]
+                for i in range(c.size):
+                    value_new += mu * math.log(c_new[i])
+                if value_new >= value + ARMIJO * size * slope - 1e-14 * abs(value):
+                    moved = True
+                    break
+            size *= SHRINK
+        if not moved:
+            if mu <= mu_end:
+                return mu, spent, False
+            mu = max(mu_end, FALL * mu)  # rounding: nothing more to gain at this mu
+            continue
+        # prices along the same step: z + dz with dz = mu / c - z - (z / c) (grad c . step)
+        size_z = 1.0
+        dz = np.empty(c.size)
+        for k in range(n_user):
+            slope_p, slope_c = -step[n_x], 0.0
+            total = 0.0
+            if common:
+                slope_p += step[n_x + 1 + k]
+                for l in range(n_user):
+                    total += step[n_x + 1 + l]
+            for r in range(rows):
+                along = 0.0
+                for d in range(dim):
+                    along += channel[k, d] * dx[r, d]
+                along *= 2.0 * y[k, r]
+                slope_p += along * (member[k, 1, r] / sums[k, 1] - member[k, 0, r] / sums[k, 0])
+                slope_c += along * (member[k, 2, r] / sums[k, 2] - member[k, 1, r] / sums[k, 1])
+            dz[k] = slope_p
+            if common:
+                dz[n_user + k] = slope_c - total
+                dz[2 * n_user + k] = step[n_x + 1 + k]
+        dz[at] = -2.0 * np.sum(x * dx)
+        if asked > 0.0:
+            value = 0.0
+            for r in range(rows):
+                along = 0.0
+                for d in range(dim):
+                    along += target[d] * dx[r, d]
+                value += 2.0 * on_target[r] * along
+            dz[at + 1] = value
+        for i in range(c.size):
+            dz[i] = mu / c[i] - z[i] - z[i] / c[i] * dz[i]
+            if dz[i] < 0.0:
+                size_z = min(size_z, -TO_BOUNDARY * z[i] / dz[i])
+        x[:] = x_new
+        border[:] = border_new
+        y, sums, on_target, c = y_new, sums_new, on_target_new, c_new
+        for i in range(c.size):
+            z[i] += size_z * dz[i]
+            z[i] = min(max(z[i], mu / (SPREAD_OF_PRICES * c[i])), SPREAD_OF_PRICES * mu / c[i])

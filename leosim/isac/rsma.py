@@ -1,0 +1,175 @@
+"""Rate splitting with a radar threshold: the problem of Park et al. 2024 by an interior-point method of its own.
+
+The problem is reduced to the span of its directions (`precoding`) and climbed from a few structured starts
+(`barrier`); the next dwell starts from the precoder of the one before.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+
+import numpy as np
+
+from leosim import barrier, precoding
+from leosim.precoding import Problem, Span
+from leosim.records import CAPPED, HELD, MET, DownlinkUsers, Illumination, IsacPrecoder
+
+FIRST_MU, WARM_MU, LAST_MU = 0.1, 1e-3, 1e-8  # barrier parameters: of a cold start, of a warm one, at the end
+INSIDE, WARM_INSIDE = 0.3, 0.02  # share of the way a start is moved inside the radar threshold and the power budget
+QUADRATURE = 0.1  # of each stream, turned on the target: real precoders would stay real
+FAINT = 1e-3  # power share of a stream a start does not use: one of no power would stay off
+LARGEST_ASKED = 1.0 - 1e-6  # share of the power's gain beyond which the threshold leaves no interior
+STEP_BACK = 0.1  # of the least rate: head start of the rates over the least rate (nat)
+EXHAUSTIVE = 4  # users up to which each subset served by the common stream is a start
+
+
+@dataclass(frozen=True)
+class Params:
+    """Access scheme, use of the radar sequence, and what happens when the threshold cannot be met."""
+
+    access: str = field(default="rsma", metadata={"doc": "rsma: with a common stream | sdma: private streams only"})
+    radar: str = field(
+        default="no_sequence",
+        metadata={"doc": "radar sequence: sic (users cancel it) | no_sic | no_sequence | communication_only"},
+    )
+    on_infeasible: str = field(
+        default="cap", metadata={"doc": "beyond the power: cap what is asked | hold the precoder before | raise"}
+    )
+    cap_share: float = field(
+        default=0.9, metadata={"doc": "share of the gain all the power can do that is asked when it is capped"}
+    )
+    starts: int = field(default=16, metadata={"doc": "starts of a design without a precoder before"})
+    warm_starts: int = field(default=0, metadata={"doc": "of those, tried beside the precoder before"})
+    iterations: int = field(default=300, metadata={"doc": "limit of the iterations from one start"})
+
+    def __post_init__(self) -> None:
+        precoding.mode(self.access, self.radar)
+        if self.on_infeasible not in precoding.ON_INFEASIBLE:
+            names = ", ".join(precoding.ON_INFEASIBLE)
+            raise ValueError(f"on_infeasible: expected one of {names}, got {self.on_infeasible!r}")
+        if not 0.0 < self.cap_share <= 1.0:
+            raise ValueError(f"cap_share: expected a share in (0, 1], got {self.cap_share!r}")
+        for name, least in (("starts", 1), ("warm_starts", 0), ("iterations", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+
+
+def design(users: DownlinkUsers, target: Illumination, previous: IsacPrecoder | None, params: Params) -> IsacPrecoder:
+    """The precoder that maximises the least user's rate under the radar threshold, Eq. (28), Park et al. 2024.
+
+    A local optimum, the best of its starts. It starts from the precoder before where its satellite and users
+    are still the same. A threshold beyond the power is capped or, on request, the precoder before is held.
+    Raises precoding.InfeasibleError for such a threshold with on_infeasible "raise".
+    """
+    how = precoding.mode(params.access, params.radar)
+    problem, basis = precoding.reduce(users, target, how, params.cap_share)
+    asked = precoding.asked_share(users, target)
+    feasible = not how.sensing or asked <= 1.0
+    if not feasible and params.on_infeasible == "raise":
+        raise precoding.InfeasibleError(
+            f"a gain of {target.gain_w:.6g} W on target {target.target} needs "
+            f"{asked * users.power_w:.6g} W, more than the {users.power_w:.6g} W of satellite {users.sat}: "
+            'ask for less, give more power, or set on_infeasible to "cap" or "hold"'
+        )
+    before = carried(users, basis, previous)
+    if not feasible and params.on_infeasible == "hold" and before is not None:
+        p = precoding.polish(problem, before)
+        return precoding.record(users, target, problem, basis, p, HELD, 0)
+    same = previous is not None and int(previous.sat) == users.sat and np.array_equal(previous.user[:-2], users.user)
+    p, iterations = solve(problem, before if same else None, params)
+    return precoding.record(users, target, problem, basis, p, MET if feasible else CAPPED, iterations)
+
+
+def carried(users: DownlinkUsers, basis: Span, previous: IsacPrecoder | None) -> np.ndarray | None:
+    """The precoder before as precoders [stream, dim] of unit power on the directions of now; None if none stays."""
+    weights = precoding.weights_of(previous, users) if previous is not None else None
+    return None if weights is None else (basis.on.T @ weights).T / math.sqrt(users.power_w)
+
+
+def solve(problem: Problem, start: np.ndarray | None, params: Params) -> tuple[np.ndarray, int]:
+    """Precoders [stream, dim] of a problem, and the iterations of all starts together.
+
+    start : [stream, dim] precoders before, or None
+    """
+    if not problem.users:
+        p = np.zeros((2, problem.target.size), dtype=complex)
+        p[-1] = problem.target * problem.mode.sensing
+        return p, 0
+    found = [] if start is None else [climb(problem, start, WARM_MU, WARM_INSIDE, params.iterations)]
+    for p in starts(problem)[: params.starts if start is None else params.warm_starts]:
+        found.append(climb(problem, p, FIRST_MU, INSIDE, params.iterations))
+    rates = [precoding.evaluate(problem, p).min_rate for p, _ in found]
+    return found[int(np.argmax(rates))][0], sum(iterations for _, iterations in found)
+
+
+def climb(problem: Problem, start: np.ndarray, mu: float, inside: float, limit: int) -> tuple[np.ndarray, int]:
+    """The local optimum a start leads to, polished, and the iterations it took.
+
+    start : [stream, dim]; mu : barrier parameter to begin with; inside : share of the way the start is moved
+    into the interior
+    """
+    x, border = interior(problem, start, inside)
+    streams = np.flatnonzero(problem.streams)
+    how, asked = problem.mode, min(problem.asked, LARGEST_ASKED)
+    _, iterations, _ = barrier.climb(
+        problem.channel, problem.target, asked, streams, how.cancelled, how.common, x, border, mu, LAST_MU, limit
+    )
+    p = np.zeros(start.shape, dtype=complex)
+    p[streams] = x[0::2] + 1j * x[1::2]
+    return precoding.polish(problem, p), iterations
+
+
+def interior(problem: Problem, start: np.ndarray, inside: float) -> tuple[np.ndarray, np.ndarray]:
+    """A strictly feasible point near a start: real and imaginary parts [2 stream, dim], and t with the split (nat)."""
+    asked = min(problem.asked, LARGEST_ASKED)
+    streams = np.flatnonzero(problem.streams)
+    deeper = asked + inside * (1.0 - asked) if asked > 0.0 else 0.0
+    p = precoding.polish(replace(problem, asked=deeper), start * problem.streams[:, None])
+    p = p * math.sqrt(1.0 - 0.5 * inside * (1.0 - asked))
+    what = precoding.evaluate(problem, p)
+    x = np.empty((2 * streams.size, problem.target.size))
+    x[0::2], x[1::2] = p[streams].real, p[streams].imag
+    split = np.empty(0)
+    if problem.mode.common:
+        common = float(what.common.min())
+        split = (1.0 - inside) * what.split + 0.5 * inside * common / problem.users
+    least = float(np.min(what.private + split if split.size else what.private))
+    return x, math.log(2.0) * np.append(least - STEP_BACK * inside * max(least, 1.0), split)
+
+
+def starts(problem: Problem) -> list[np.ndarray]:
+    """Structured starts [stream, dim]: subsets of users whose rate comes from the common stream.
+
+    All subsets up to four users; beyond, none, all, each user alone and all but each. Without a common
+    stream there is one.
+    """
+    n = problem.users
+    if not problem.mode.common:
+        return [start(problem, ())]
+    sizes = range(n, -1, -1) if n <= EXHAUSTIVE else (n, 0, 1, n - 1)
+    return [start(problem, subset) for size in sizes for subset in combinations(range(n), size)]
+
+
+def start(problem: Problem, subset: tuple[int, ...]) -> np.ndarray:
+    """Precoders [stream, dim] that serve a subset of users with the common stream, the others each with its own.
+
+    Private streams: regularised zero forcing; common stream: matched to the subset, in phases that differ;
+    radar sequence: on the target.
+    """
+    h, n = problem.channel, problem.users
+    forced = np.linalg.solve(h.T @ h + n * np.eye(problem.target.size), h.T).T
+    matched = h / np.linalg.norm(h, axis=1)[:, None]
+    phase = np.exp(1j * np.pi * np.arange(n) ** 2 / n)
+    share = np.full(n + 2, 1.0 / n)
+    share[list(subset)] = FAINT
+    share[n] = max(len(subset) / n, FAINT)
+    share[n + 1] = 1.0 / n
+    served = np.full(n, FAINT)
+    served[list(subset or range(n))] = 1.0
+    common = (np.sqrt(served) * phase) @ matched
+    p = np.vstack([forced, common, problem.target])
+    p = p / np.linalg.norm(p, axis=1)[:, None]
+    return np.sqrt(share)[:, None] * (p + 1j * QUADRATURE * problem.target) * problem.streams[:, None]
