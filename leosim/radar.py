@@ -20,7 +20,7 @@ from leosim.units import SPEED_OF_LIGHT_M_S
 RCS_MODELS = ("monostatic", "cos_half")
 RCS_VALID_RAD = math.radians(135.0)
 """Bistatic angle beyond which neither model of `rcs` holds: forward scatter grows there."""
-BOUNDS = ("nuisance", "known_gain")
+CRB_MODELS = ("nuisance", "known_gain")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def angle_covariance(
     snr: np.ndarray,
     arrival: np.ndarray,
     steered: np.ndarray | None = None,
-    bound: str = "nuisance",
+    crb: str = "nuisance",
 ) -> np.ndarray:
     """Cramer-Rao bound of the direction cosines (u, w) of an echo: [..., 2, 2] (1).
 
@@ -280,12 +280,12 @@ def angle_covariance(
     steered : [..., 2] direction the sub-arrays are steered to (1); `arrival` by default
     Infinite where there is no signal. Raises ValueError for another bound.
     """
-    if bound not in BOUNDS:
-        raise ValueError(f"crb: expected {' or '.join(BOUNDS)}, got {bound!r}")
+    if crb not in CRB_MODELS:
+        raise ValueError(f"crb: expected {' or '.join(CRB_MODELS)}, got {crb!r}")
     gain, slope = _combining(receiver, np.asarray(arrival, dtype=float), steered)
     x = math.pi * _positions(receiver.channels, receiver.subarray)
     information = np.square(gain)[..., None, None] * (x.T @ x)
-    if bound == "known_gain":
+    if crb == "known_gain":
         corner = 0.5 * math.pi * (np.array([receiver.rows, receiver.columns]) - 1.0)
         real = slope[..., :, None] * slope[..., None, :]
         information = information + len(x) * (np.square(gain)[..., None, None] * np.outer(corner, corner) + real)
@@ -351,7 +351,7 @@ def gain_for_angles(
     arrival: np.ndarray,
     echo: np.ndarray,
     samples: int,
-    bound: str = "nuisance",
+    crb: str = "nuisance",
 ) -> np.ndarray:
     """Power towards the target that keeps the bounds of both angles, least ||P^H a_tar||^2 (W).
 
@@ -361,9 +361,7 @@ def gain_for_angles(
     theta_threshold_rad2, phi_threshold_rad2 : largest CRB_theta and CRB_phi (rad^2)
     arrival : [..., 2] (1); echo : [...] |alpha|^2 (1); samples : L
     """
-    unit = angle_covariance(
-        receiver, integrated_snr(np.array(1.0), echo, receiver.noise_w, samples), arrival, None, bound
-    )
+    unit = _covariance_a_watt(receiver, arrival, echo, samples, crb)
     theta, phi = angle_variance(unit, arrival)
     return np.maximum(theta / theta_threshold_rad2, phi / phi_threshold_rad2)
 
@@ -375,17 +373,20 @@ def gain_for_cross_range(
     range_rx_m: np.ndarray,
     echo: np.ndarray,
     samples: int,
-    bound: str = "nuisance",
+    crb: str = "nuisance",
 ) -> np.ndarray:
     """Power towards the target that keeps the bound of its position across the line of sight, ||P^H a_tar||^2 (W).
 
     rms_m : largest root of `cross_range_variance` (m); range_rx_m : [...] target-receiver (m); the rest as in
     `gain_for_angles`
     """
-    unit = angle_covariance(
-        receiver, integrated_snr(np.array(1.0), echo, receiver.noise_w, samples), arrival, None, bound
-    )
+    unit = _covariance_a_watt(receiver, arrival, echo, samples, crb)
     return cross_range_variance(unit, arrival, range_rx_m) / rms_m**2
+
+
+def _covariance_a_watt(receiver: Receiver, arrival: np.ndarray, echo: np.ndarray, samples: int, crb: str) -> np.ndarray:
+    snr = integrated_snr(np.array(1.0), np.asarray(echo), receiver.noise_w, samples)
+    return angle_covariance(receiver, snr, arrival, crb=crb)
 
 
 def least_power_w(gain_w: np.ndarray, antennas: int) -> np.ndarray:
