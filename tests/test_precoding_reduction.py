@@ -1,0 +1,67 @@
+"""The problem in the span of its directions is the problem of the antennas: nothing is lost."""
+
+import numpy as np
+import pytest
+from full_precoding import Full, Subproblem, drop, least_rate, over_antennas, sdma_optimum
+
+from leosim import precoding
+from leosim.isac import rsma_sdr
+
+SIDE, USERS = 4, 2
+one_ten_thousandth_bit = 1e-4
+one_millionth_of_the_power = 1e-6
+
+
+def both(access, radar):
+    users, target = drop(2, power_dbw=22.0, side=SIDE, users=USERS)
+    reduced, basis = precoding.reduce(users, target, precoding.mode(access, radar))
+    return over_antennas(users, target), reduced, basis
+
+
+def test_both_have_the_same_optimum_without_rate_splitting():
+    full, reduced, _ = both("sdma", "sic")
+    in_the_span = sdma_optimum(Full(reduced.channel, reduced.target, reduced.asked), 0.1, 8.0)
+    over_all = sdma_optimum(full, in_the_span - 0.3, in_the_span + 0.3)
+    assert in_the_span == pytest.approx(over_all, abs=one_ten_thousandth_bit)
+    found = rsma_sdr.algorithm_1(reduced, rsma_sdr.Params(access="sdma"))
+    rate = precoding.evaluate(reduced, found.p).min_rate
+    assert 0.995 * over_all <= rate <= over_all + one_ten_thousandth_bit
+
+
+def test_both_converge_alike_with_rate_splitting():
+    """The inner loop of Algorithm 1 from the same powers: cvxpy over all antennas, and real blocks in the span."""
+    full, reduced, _ = both("rsma", "no_sequence")
+    program = Subproblem(full, common=True, sequence=False, cancelled=True)
+    blocks = rsma_sdr.start(reduced, 0.01)
+    free = np.zeros(USERS + 2), np.zeros((USERS + 2, reduced.target.size))
+    one_program = rsma_sdr.Params(most_inner=1)
+    powers = np.einsum("kn,jnm,km->kj", reduced.channel, blocks, reduced.channel)
+    rates = []
+    for _ in range(6):
+        program.expand(powers)
+        _, powers = program.solve()
+        blocks, _ = rsma_sdr.inner_loop(reduced, blocks, *free, one_program)
+        rates.append(rsma_sdr.least_rate(reduced, blocks))
+        assert rates[-1] == pytest.approx(least_rate(powers, True, True), abs=one_ten_thousandth_bit)
+    assert rates[-1] - rates[-2] < 1e-3 * rates[-1]
+
+
+def test_hermitian_matrices_of_a_real_problem_are_real():
+    """What `rsma_sdr` takes for granted: neither the programs nor their constraints of rank leave the real ones."""
+    _, reduced, _ = both("rsma", "no_sic")
+    full = Full(reduced.channel, reduced.target, reduced.asked)
+    program = Subproblem(full, common=True, sequence=True, cancelled=False)
+    blocks = rsma_sdr.start(reduced, 0.01)
+    powers = np.einsum("kn,jnm,km->kj", reduced.channel, blocks, reduced.channel)
+    rank, toward = np.zeros(USERS + 2), np.zeros((USERS + 2, reduced.target.size))
+    one_program = rsma_sdr.Params(most_inner=1)
+    for _ in range(3):
+        program.tighten(rank, toward)
+        program.expand(powers)
+        matrices, powers = program.solve()
+        assert np.abs(matrices.imag).max() <= one_millionth_of_the_power
+        blocks, _ = rsma_sdr.inner_loop(reduced, blocks, rank, toward, one_program)
+        rate = rsma_sdr.least_rate(reduced, blocks)
+        assert rate == pytest.approx(least_rate(powers, True, False), abs=one_ten_thousandth_bit)
+        value, vector = np.linalg.eigh(blocks)
+        rank, toward = np.minimum(0.999, value[:, -1] / value.sum(axis=1) + 0.1), vector[:, :, -1]
