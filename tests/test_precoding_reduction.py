@@ -20,7 +20,7 @@ def both(access, radar):
 
 def test_both_have_the_same_optimum_without_rate_splitting():
     full, reduced, _ = both("sdma", "sic")
-    in_the_span = sdma_optimum(Full(reduced.channel, reduced.target, reduced.asked), 0.1, 8.0)
+    in_the_span = sdma_optimum(Full(reduced.channel, reduced.target, reduced.asked), 1.0, 8.0)
     over_all = sdma_optimum(full, in_the_span - 0.3, in_the_span + 0.3)
     assert in_the_span == pytest.approx(over_all, abs=one_ten_thousandth_bit)
     found = rsma_sdr.algorithm_1(reduced, rsma_sdr.Params(access="sdma"))

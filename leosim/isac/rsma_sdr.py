@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from leosim import conic, precoding, rate_splitting
-from leosim.precoding import InfeasibleError, Mode, Problem
+from leosim.precoding import Mode, Problem
 from leosim.records import CAPPED, HELD, MET, DownlinkUsers, Illumination, IsacPrecoder
 
 SILENT = 1e-7  # of the power: below it the rank of a stream is 0 / 0, counts as one and is not asked for
@@ -35,10 +35,17 @@ class Params:
     most_inner, most_outer : iterations
     """
 
-    access: str = field(default="rsma", metadata={"doc": "rsma, or sdma: without a common stream"})
-    radar: str = field(default="sic", metadata={"doc": "sic, no_sic, no_sequence or communication_only"})
-    on_infeasible: str = field(default="cap", metadata={"doc": "cap, hold or raise"})
-    cap_share: float = field(default=0.99, metadata={"doc": "share of the full power's gain asked when capped"})
+    access: str = field(default="rsma", metadata={"doc": "rsma: with a common stream | sdma: private streams only"})
+    radar: str = field(
+        default="no_sequence",
+        metadata={"doc": "radar sequence: sic (users cancel it) | no_sic | no_sequence | communication_only"},
+    )
+    on_infeasible: str = field(
+        default="cap", metadata={"doc": "beyond the power: cap what is asked | hold the precoder before | raise"}
+    )
+    cap_share: float = field(
+        default=0.9, metadata={"doc": "share of the gain all the power can do that is asked when it is capped"}
+    )
     start: float = field(default=1e-2, metadata={"doc": "share of the power of each stream at the start"})
     step: float = field(default=0.2, metadata={"doc": "step of the rank parameters"})
     rank_tolerance: float = field(default=1e-3, metadata={"doc": "share of its power a stream's vector may lose"})
@@ -49,10 +56,11 @@ class Params:
     def __post_init__(self) -> None:
         precoding.mode(self.access, self.radar)
         if self.on_infeasible not in precoding.ON_INFEASIBLE:
-            raise ValueError(
-                f"on_infeasible: expected one of {', '.join(precoding.ON_INFEASIBLE)}, got {self.on_infeasible!r}"
-            )
-        for name in ("cap_share", "start", "step", "rank_tolerance", "rate_tolerance"):
+            names = ", ".join(precoding.ON_INFEASIBLE)
+            raise ValueError(f"on_infeasible: expected one of {names}, got {self.on_infeasible!r}")
+        if not 0.0 < self.cap_share <= 1.0:
+            raise ValueError(f"cap_share: expected a share in (0, 1], got {self.cap_share!r}")
+        for name in ("start", "step", "rank_tolerance", "rate_tolerance"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
                 raise ValueError(f"{name}: expected a number between 0 and 1, got {value!r}")
@@ -65,23 +73,31 @@ class Params:
 def design(users: DownlinkUsers, target: Illumination, previous: IsacPrecoder | None, params: Params) -> IsacPrecoder:
     """A precoder by Algorithm 1, started afresh at each dwell; `previous` matters for "hold" only.
 
-    Status: threshold met, capped to `cap_share` of what the power can do, or held. With nobody to serve the
-    whole power goes to the target. `iterations` counts convex programs.
-    Raises InfeasibleError for a threshold beyond the power with `on_infeasible = "raise"`.
+    A threshold beyond the power is capped or, on request, the precoder before is held. With nobody to serve,
+    a radar sequence takes the whole power to the target in each mode that senses. `iterations` counts programs.
+    Raises precoding.InfeasibleError for such a threshold with on_infeasible "raise".
     """
     how = precoding.mode(params.access, params.radar)
     problem, basis = precoding.reduce(users, target, how, params.cap_share)
-    status = MET
-    if how.sensing and precoding.asked_share(users, target) > 1.0:
-        if params.on_infeasible == "raise":
-            needed = precoding.asked_share(users, target) * users.power_w
-            raise InfeasibleError(f"gain_w: expected at most {users.power_w:.1f} W on the target, got {needed:.1f} W")
-        kept = None if params.on_infeasible == "cap" or previous is None else precoding.weights_of(previous, users)
+    asked = precoding.asked_share(users, target)
+    feasible = not how.sensing or asked <= 1.0
+    if not feasible and params.on_infeasible == "raise":
+        raise precoding.InfeasibleError(
+            f"a gain of {target.gain_w:.6g} W on target {target.target} needs "
+            f"{asked * users.power_w:.6g} W, more than the {users.power_w:.6g} W of satellite {users.sat}: "
+            'ask for less, give more power, or set on_infeasible to "cap" or "hold"'
+        )
+    if not feasible and params.on_infeasible == "hold" and previous is not None:
+        kept = precoding.weights_of(previous, users)
         if kept is not None:
-            p = kept.T @ basis.on
-            return precoding.record(users, target, problem, basis, p / np.linalg.norm(p), HELD, 0)
-        status = CAPPED
+            p = precoding.polish(problem, kept.T @ basis.on)
+            return precoding.record(users, target, problem, basis, p, HELD, 0)
+    if not problem.users:
+        p = np.zeros((2, problem.target.size))
+        p[-1] = problem.target * how.sensing
+        return precoding.record(users, target, problem, basis, p, MET if feasible else CAPPED, 0)
     found = algorithm_1(problem, params)
+    status = MET if feasible else CAPPED
     return precoding.record(users, target, problem, basis, found.p, status, sum(found.inner))
 
 
@@ -125,7 +141,7 @@ def algorithm_1(problem: Problem, params: Params) -> Outcome:
     ratio, trace = np.zeros(len(blocks)), np.zeros(len(blocks))
     inner: list[int] = []
     status, delta = "failed", params.step
-    for _ in range(params.most_outer if problem.users else 0):
+    for _ in range(params.most_outer):
         found, count = inner_loop(problem, blocks, rank, toward, params)
         inner.append(count)
         if found is not None:
@@ -149,16 +165,9 @@ def start(problem: Problem, share: float) -> np.ndarray:
 
 
 def principal(problem: Problem, blocks: np.ndarray) -> np.ndarray:
-    """Principal vectors [stream, dim] of the matrices, polished; without any power, all of it on the target.
-
-    The sequence illuminates if there is one, then the common stream, then nobody: without streams p is zero.
-    """
+    """Principal vectors [stream, dim] of the matrices, polished."""
     value, vector = np.linalg.eigh(blocks)
-    p = vector[:, :, -1] * np.sqrt(np.maximum(value[:, -1:], 0.0))
-    if not problem.users:
-        p = np.zeros_like(p)
-        p[np.flatnonzero(problem.streams)[-1:]] = problem.target
-    return precoding.polish(problem, p) if np.any(p) else p
+    return precoding.polish(problem, vector[:, :, -1] * np.sqrt(np.maximum(value[:, -1:], 0.0)))
 
 
 def inner_loop(
