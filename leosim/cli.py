@@ -386,7 +386,7 @@ def reproduce(
     )
     with Bar(*bar_columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
         for number in numbers:
-            task = bar.add_task(f"Fig. {number}, drops", total=drops)
+            task = bar.add_task(f"Fig. {number}, drops", total=drops if module.FIGURES[number].random else 1)
 
             def show(done: int, task: Any = task) -> None:
                 bar.update(task, completed=done)

@@ -32,12 +32,15 @@ class Figure:
     """A published figure: how one random drop of it is computed, and how it is drawn.
 
     rows : (drop, seed, the paper's `Reading` or None) -> rows of `system` and the columns that `plot` names
-    reads : fields of the `Reading` it depends on
+    reads : fields of the `Reading` it depends on; random : whether drops differ, else one is enough
+    note : what else the line below the title says
     """
 
     rows: Callable[..., Iterator[Row]]
     plot: Plot
     reads: tuple[str, ...] = ("array",)
+    random: bool = True
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Verdict:
     @property
     def here(self) -> str:
         """The measured value in words."""
+        if math.isnan(self.value):
+            return "no value"
         digits = 0 if abs(self.value) >= 100 else 1
         spread = f" ± {self.error:.{digits}f}" if math.isfinite(self.error) else ""
         return f"{self.value:.{digits}f}{spread} {self.claim.unit}".strip()
@@ -154,10 +159,12 @@ def run(
 ) -> pd.DataFrame:
     """One figure of a paper over random drops: a table of one row a drop, system and abscissa.
 
-    Drop k is the same whatever the number of drops or workers. progress : told the number of drops done;
-    reading : the paper's `Reading`, its defaults when None. Raises ValueError for a paper or figure there is not.
+    Drop k is the same whatever the number of drops or workers; a figure without chance has one drop.
+    progress : told the number of drops done; reading : the paper's `Reading`, its defaults when None.
+    Raises ValueError for a paper or figure there is not.
     """
     chosen(name, [number])
+    drops = drops if load(name).FIGURES[number].random else 1
     tasks = [(name, number, drop, seed, reading) for drop in range(drops)]
     rows: list[Row] = []
     for done, part in enumerate(_mapped(tasks, workers), start=1):
@@ -192,6 +199,7 @@ def summary(plot: Plot, table: pd.DataFrame) -> pd.DataFrame:
 
     lines : mean and standard error over the drops, a row a system and abscissa;
     cdf : share of the values at or below x, a row a system and finite value
+    beams : mean and standard error of the power share, a row a system and stream
     """
     if plot.kind == "cdf":
         steps = []
@@ -201,15 +209,23 @@ def summary(plot: Plot, table: pd.DataFrame) -> pd.DataFrame:
             step = pd.DataFrame({"system": system, plot.x: values, "share": share, "values": int(count.sum())})
             steps.append(step[np.isfinite(values)])
         return pd.concat(steps, ignore_index=True)
-    groups = table.groupby(["system", plot.x], sort=False)[plot.y]
-    found = groups.agg(mean="mean", standard_error="sem", drops="count").reset_index()
-    return found.rename(columns={"mean": plot.y})
+    by, y = (["system", "stream"], "share") if plot.kind == "beams" else (["system", plot.x], plot.y)
+    rows = table[table[plot.x].isna()] if plot.kind == "beams" else table
+    found = rows.groupby(by, sort=False)[y].agg(mean="mean", standard_error="sem", drops="count").reset_index()
+    return found.rename(columns={"mean": y})
+
+
+def patterns(plot: Plot, table: pd.DataFrame) -> pd.DataFrame:
+    """What is drawn as maps of a table of kind `beams`: rows with a place, of points and of users and targets."""
+    return table[table[plot.x].notna()][["system", "stream", plot.x, plot.y, "pattern_db"]]
 
 
 def write(
     name: str, number: int, table: pd.DataFrame, folder: Path, reading: Any = None, style: str = "default"
 ) -> Path:
     """Save one figure as `figure-NN.csv`, `.png` and `.pdf` in a folder; returns the path of the PNG.
+
+    Beampatterns go to `figure-NN-patterns.csv`, their power shares to `figure-NN.csv`.
 
     reading : that the table was made with, the paper's defaults when None; named below the title
     """
@@ -219,12 +235,19 @@ def write(
     data = summary(made.plot, table)
     data.to_csv(stem.with_suffix(".csv"), index=False, float_format="%.6g")
     taken = dataclasses.asdict(reading or module.Reading())
-    details = [f"{table['drop'].nunique()} random drops", *(f"{key} {taken[key]}" for key in made.reads)]
-    if made.plot.kind == "lines":
-        details.append("bars: standard error")
+    details = [f"{table['drop'].nunique()} random drops"] if made.random else []
+    details += [*(f"{key} {taken[key]}" for key in made.reads), *([made.note] if made.note else [])]
+    heading = f"{name}, Fig. {number}: {made.plot.title}"
+    if made.plot.kind == "beams":
+        maps = patterns(made.plot, table)
+        maps.to_csv(folder / f"{stem.name}-patterns.csv", index=False, float_format="%.4g")
+        drawn = paper_figures.draw_beams(made.plot, data, maps, heading, details, style)
     else:
-        details.append("drops without an end leave a gap below 1")
-    drawn = paper_figures.draw(made.plot, data, f"{name}, Fig. {number}: {made.plot.title}", details, style)
+        if made.plot.kind == "cdf":
+            details.append("drops without an end leave a gap below 1")
+        elif made.random:
+            details.append("bars: standard error")
+        drawn = paper_figures.draw(made.plot, data, heading, details, style)
     for suffix in (".pdf", ".png"):
         path = paper_figures.save(drawn, stem.with_suffix(suffix), style)
     return path

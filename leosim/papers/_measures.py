@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ Tables = Mapping[int, pd.DataFrame]
 Measured = tuple[float, float]
 
 
-def values(table: pd.DataFrame, column: str, system: str, **at: float) -> np.ndarray:
+def values(table: pd.DataFrame, column: str, system: str, **at: Any) -> np.ndarray:
     """A column of one system at one abscissa, a value a drop."""
     rows = table[table["system"] == system]
     for name, value in at.items():
@@ -37,6 +38,30 @@ def gain(figure: int, column: str, over: str, under: str, **at: float) -> Callab
         return ratio(*(values(tables[figure], column, name, **at) for name in (over, under)))
 
     return measure
+
+
+def gain_by_drop(figure: int, column: str, over: str, under: str, **at: float) -> Callable[[Tables], Measured]:
+    """Mean over the drops of how much more one system has than another (%)."""
+
+    def measure(tables: Tables) -> Measured:
+        high, low = (values(tables[figure], column, name, **at) for name in (over, under))
+        return _spread(100.0 * (high / low - 1.0))
+
+    return measure
+
+
+def mean(figure: int, column: str, system: str, factor: float = 1.0, **at: Any) -> Callable[[Tables], Measured]:
+    """Mean over the drops of a column of one system, times a factor."""
+    return lambda tables: _spread(factor * values(tables[figure], column, system, **at))
+
+
+def _spread(x: np.ndarray) -> Measured:
+    """Mean and its standard error over the drops that have a value, NaN when none has."""
+    x = x[~np.isnan(x)]
+    if not x.size:
+        return math.nan, math.nan
+    error = x.std(ddof=1) / math.sqrt(x.size) if x.size > 1 else math.nan
+    return float(x.mean()), float(error)
 
 
 def growth(figure: int, column: str, system: str, x: str, first: float, last: float) -> Callable[[Tables], Measured]:

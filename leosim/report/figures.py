@@ -164,12 +164,18 @@ def _legend(ax: Axes, style: Style, own: bool, handles: Sequence[Any]) -> None:
     if not own or made is None:
         ax.legend(loc="best", **look)
         return
+    columns = _legend_columns(style, handles)
+    made.legend(loc="outside lower center", ncols=columns, columnspacing=1.4, handlelength=1.8, **look)
+
+
+def _legend_columns(style: Style, handles: Sequence[Any]) -> int:
+    """As many columns of a legend below the axes as the width has room for."""
     widths = [_width_pt(handle.get_label(), style.small) + 4.2 * style.small for handle in handles]
     for rows in range(1, len(handles) + 1):
         columns = math.ceil(len(handles) / rows)
         if sum(max(column) for column in np.array_split(widths, columns)) < 71 * style.width:
             break
-    made.legend(loc="outside lower center", ncols=columns, columnspacing=1.4, handlelength=1.8, **look)
+    return columns
 
 
 def describe(log: Log) -> list[str]:

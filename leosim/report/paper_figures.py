@@ -5,12 +5,14 @@ What a paper's text states is marked; values read off its drawings are not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,6 +21,7 @@ from matplotlib.lines import Line2D
 from leosim.report import figures as own
 from leosim.report.figures import BLACK, CYCLE, DASHES
 
+LEGEND_ROWS = 5  # that a figure of ordinary height has room for
 MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 
 
@@ -26,7 +29,8 @@ MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 class Plot:
     """How a figure of a paper is drawn from its table.
 
-    x, y : columns; kind : "lines" (y with `standard_error` against x) or "cdf" (`share` against x)
+    x, y : columns; kind : "lines" (y with `standard_error` against x), "cdf" (`share` against x) or "beams" (maps
+    over x and y, and power shares); from_zero : whether the ordinate begins there
     gains : (system, x, factor): the text has another system at `factor` times this one
     limits : (value, words) on the abscissa, from the text; two at most
     """
@@ -39,6 +43,7 @@ class Plot:
     kind: str = "lines"
     gains: Sequence[tuple[str, float, float]] = ()
     limits: Sequence[tuple[float, str]] = ()
+    from_zero: bool = True
 
 
 def draw(plot: Plot, data: pd.DataFrame, heading: str, details: Sequence[str], style: str = "default") -> Figure:
@@ -53,13 +58,17 @@ def draw(plot: Plot, data: pd.DataFrame, heading: str, details: Sequence[str], s
         handles = _distributions(ax, plot, data) if plot.kind == "cdf" else _lines(ax, plot, data)
         ax.set_xlabel(plot.x_label)
         ax.set_ylabel(plot.y_label)
-        ax.set_ylim(bottom=0.0)
+        if plot.from_zero:
+            ax.set_ylim(bottom=0.0)
         ax.grid(True)
         own._head(ax, look, heading, details)
         own._legend(ax, look, True, handles)
         made = ax.get_figure(root=True)
     if not isinstance(made, Figure):
         raise ValueError("a figure of its own is made")
+    if not look.fixed:
+        rows = math.ceil(len(handles) / own._legend_columns(look, handles))
+        made.set_figheight(look.height + max(0, rows - LEGEND_ROWS) * 1.6 * look.small / 72.0)
     return made
 
 
@@ -105,6 +114,122 @@ def _distributions(ax: Axes, plot: Plot, data: pd.DataFrame) -> list[Line2D]:
         ax.axvline(value, **edge)
         handles.append(Line2D([], [], label=f"{words} {value:g}", **edge))
     return handles
+
+
+LOWEST_DB, STEP_DB = -21.0, 3.0
+
+
+def draw_beams(
+    plot: Plot, shares: pd.DataFrame, maps: pd.DataFrame, heading: str, details: Sequence[str], style: str = "default"
+) -> Figure:
+    """A row of maps a system, a map a stream, and beside it the share of each stream in the power.
+
+    shares : columns `system`, `stream`, `share` (NaN: out of reach), `standard_error`
+    maps : columns `system`, `stream`, `plot.x`, `plot.y`, `pattern_db` on one grid, and rows of the streams "user" and
+    "target" that only have a place
+    Raises ValueError for an unknown style.
+    """
+    look = own._style(style)
+    systems, streams = list(shares["system"].unique()), list(shares["stream"].unique())
+    height = look.height if look.fixed else 0.9 + 0.25 * look.width * len(systems)
+    cell = min(look.width / (len(streams) + 1.6), height / (len(systems) + 1.5))  # of one map (inch)
+    font = min(look.font, max(6.0, 6.7 * cell))
+    sizes = {f"{name}.labelsize": 0.85 * font for name in ("xtick", "ytick")}
+    sizes |= {"font.size": font, "axes.titlesize": font, "axes.labelsize": font, "legend.fontsize": font}
+    with matplotlib.rc_context(look.context | sizes):
+        made = own._figure(look, height)
+        widths = [1.0] * len(streams) + [0.85]
+        grid = made.subplots(len(systems), len(streams) + 1, squeeze=False, width_ratios=widths)
+        top = LOWEST_DB + STEP_DB * np.ceil((maps["pattern_db"].max() - LOWEST_DB) / STEP_DB)
+        levels = np.arange(LOWEST_DB, top + 0.5 * STEP_DB, STEP_DB)
+        painted = None
+        for i, (row, system) in enumerate(zip(grid, systems, strict=True)):
+            here = maps[maps["system"] == system]
+            for ax, stream in zip(row, streams, strict=False):
+                painted = _beam(ax, plot, here, stream, levels, cell) or painted
+                ax.set_xlabel(plot.x_label)
+                ax.label_outer()
+            row[0].set_ylabel(f"{system.replace(', ', chr(10))}\n{plot.y_label}")
+            _shares(row[-1], shares[shares["system"] == system], last=i == len(systems) - 1)
+        for ax, stream in zip(grid[0], [*streams, "power share"], strict=True):
+            ax.set_title(stream.replace(" ", "\n"))
+        made.align_ylabels(grid[:, 0])
+        if painted is not None:
+            bar = made.colorbar(painted, ax=list(grid[:, :-1].flat), location="bottom", aspect=45, shrink=0.9)
+            bar.set_label("beampattern over the power (dB)")
+        handles = [Line2D([], [], linestyle="none", label=name, **_mark(name, cell)) for name in PLACES]
+        made.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+        _head_of_all(made, look, heading, ", ".join(details))
+    return made
+
+
+PLACES = {"user": ("o", 2.8, "white"), "target": ("*", 6.0, own.VERMILLION)}
+
+
+def _mark(name: str, cell: float) -> dict[str, Any]:
+    marker, size, colour = PLACES[name]
+    return {
+        "marker": marker,
+        "markersize": size * cell,
+        "markerfacecolor": colour,
+        "markeredgecolor": BLACK,
+        "markeredgewidth": 0.4 * cell,
+    }
+
+
+def _head_of_all(made: Figure, look: own.Style, title: str, about: str) -> None:
+    """Title and line below it over several axes; print has the line only."""
+    text, size = (title + "\n", look.font) if look.titled else (about, look.small)
+    made.suptitle(text, x=0.01, ha="left", fontsize=size, fontweight="bold" if look.titled else "normal")
+    if look.titled:
+        corner: dict[str, Any] = {"xycoords": "figure fraction", "textcoords": "offset points", "va": "top"}
+        small: dict[str, Any] = {"fontsize": look.small, "color": "#555555", "annotation_clip": False}
+        below = (0.01 * 72.0 * made.get_figwidth(), -8.0 - 1.6 * look.font)
+        made.axes[0].annotate(about, (0.0, 1.0), below, **small, **corner).set_in_layout(False)
+
+
+def _beam(ax: Axes, plot: Plot, here: pd.DataFrame, stream: str, levels: np.ndarray, cell: float) -> Any:
+    """One map with users and target; None when there is no pattern."""
+    rows = here[here["stream"] == stream]
+    ax.set_box_aspect(1.0)
+    middle: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "center"}
+    if rows.empty:
+        ax.text(0.5, 0.5, "threshold\nout of reach", **middle)
+        ax.set(xticks=[], yticks=[])
+        return None
+    wide = rows.pivot(index=plot.y, columns=plot.x, values="pattern_db")
+    painted = ax.contourf(wide.columns, wide.index, np.maximum(wide.to_numpy(), levels[0]), levels, cmap="viridis")
+    if not (wide.to_numpy() > levels[0]).any():
+        ax.text(0.5, 0.85, "no power", **middle, color="white")
+    for name in PLACES:
+        at = here[here["stream"] == name]
+        ax.plot(at[plot.x], at[plot.y], linestyle="none", **_mark(name, cell))
+    return painted
+
+
+def _shares(ax: Axes, rows: pd.DataFrame, last: bool) -> None:
+    """Bars of the power shares, in per cent."""
+    percent = 100.0 * rows["share"].to_numpy()
+    error = 100.0 * rows["standard_error"].fillna(0.0).to_numpy()
+    colours = [CYCLE[i % len(CYCLE)] for i in range(len(rows))]
+    ax.barh(
+        np.arange(len(rows)),
+        np.nan_to_num(percent),
+        xerr=error,
+        color=colours,
+        height=0.6,
+        error_kw={"elinewidth": 0.8},
+    )
+    for i, (value, spread) in enumerate(zip(percent, error, strict=True)):
+        if np.isfinite(value):
+            ax.text(value + spread + 3.0, i, f"{value:.1f}", va="center")
+    ax.set_yticks(np.arange(len(rows)), [str(name).split()[0] for name in rows["stream"]])
+    ax.set_xlim(0.0, 130.0)
+    ax.set_xticks([0, 50, 100])
+    ax.invert_yaxis()
+    ax.tick_params(labelbottom=last)
+    if last:
+        ax.set_xlabel("%")
 
 
 def save(figure: Figure, path: Path, style: str = "default") -> Path:
