@@ -1,0 +1,476 @@
+"""J. Park et al., "A bistatic ISAC framework for LEO satellite systems: a rate-splitting approach", 2024: Figs. 4 to 6.
+
+Readings of what the paper leaves open, and why some of it does not come out, are in docs/reproduce-park2024.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from leosim import precoding, radar
+from leosim.channel import free_space_gain
+from leosim.isac import rsma
+from leosim.papers import Claim, Figure, Row
+from leosim.papers._measures import Measured, Tables, gain_by_drop, mean, values
+from leosim.records import DownlinkUsers, Illumination, IsacPrecoder
+from leosim.report.paper_figures import Plot
+from leosim.streams import generator
+from leosim.units import db_to_linear, linear_to_db, thermal_noise_w
+
+TITLE = "A bistatic ISAC framework for LEO satellite systems: a rate-splitting approach"
+CITATION = (
+    "J. Park, J. Seong, J. Ryu, Y. Mao, W. Shin, A bistatic ISAC framework for LEO satellite systems: "
+    "a rate-splitting approach, 2024"
+)
+
+# ---------------------------------------------------------------------------------------------
+# The setup of Section V and Table I: flat Earth, x, y and z from the radar receiver
+
+
+SATELLITE_M = np.array([30e3, -30e3, 340e3])
+TARGET_M = np.array([3e3, 3e3, 5e3])
+CARRIER_HZ = 2e9
+BANDWIDTH_HZ = 10e6
+NOISE_TEMPERATURE_K = 150.0
+SATELLITE_GAIN_DB, RECEIVER_GAIN_DB, USER_GAIN_DB = 6.0, 3.0, 0.0
+ROWS = COLUMNS = 8
+RECEIVER_ROWS = RECEIVER_COLUMNS = 32
+MONO_RCS_M2 = 100.0
+SAMPLES = 4096
+THRESHOLD_RAD2 = 8e-7
+USERS = 4
+CIRCLE_RADIUS_M = 50e3
+POWERS_DBW = (20, 22, 24, 26, 28, 30)
+
+CENTRES = ("origin", "nadir")
+POLE_RAD = 0.5 * math.pi  # where the axes of ITRS are east, north and up
+NOISE_W = thermal_noise_w(BANDWIDTH_HZ, NOISE_TEMPERATURE_K)
+RECEIVER = radar.Receiver(
+    pos_ecef=np.zeros(3),
+    lat_rad=POLE_RAD,
+    lon_rad=-POLE_RAD,
+    rows=RECEIVER_ROWS,
+    columns=RECEIVER_COLUMNS,
+    noise_w=NOISE_W,
+    gain=db_to_linear(RECEIVER_GAIN_DB),
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the paper leaves open, or what its figures contradict.
+
+    rcs : cross section of the target in Figs. 5 and 6: "monostatic", the same at every angle, or "cos_half",
+        sigma_mono cos(beta / 2) as printed, with which its threshold is out of reach below 23.2 dBW
+    centre : of the circle the users are in: the radar receiver ("origin") or the satellite's "nadir"
+    """
+
+    rcs: str = "monostatic"
+    centre: str = "origin"
+
+    def __post_init__(self) -> None:
+        for name, known in (("rcs", radar.RCS_MODELS), ("centre", CENTRES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
+
+
+def bistatic(target_m: np.ndarray) -> radar.Bistatic:
+    """Ranges and angles of targets [..., xyz] (m) between the satellite of Table I and the receiver."""
+    return radar.geometry(SATELLITE_M, np.array([1.0, 0.0, 0.0]), RECEIVER, target_m)
+
+
+def departure(position_m: np.ndarray) -> np.ndarray:
+    """Direction cosines [..., 2] at the satellite, on the x and y axes: `sin phi (cos theta, sin theta)`."""
+    down = position_m - SATELLITE_M
+    return down[..., :2] / np.linalg.norm(down, axis=-1, keepdims=True)
+
+
+def asked_gain_w(model: str) -> float:
+    """Least ||P^H a_tar||^2 that keeps both CRBs of Table I's target at 8e-7 rad^2, Eq. (27) (W)."""
+    found = bistatic(TARGET_M)
+    echo = radar.echo_gain(
+        found.range_tx_m,
+        found.range_rx_m,
+        radar.rcs(model, MONO_RCS_M2, found.bistatic_angle_rad),
+        CARRIER_HZ,
+        db_to_linear(SATELLITE_GAIN_DB),
+        RECEIVER.gain,
+    )
+    return float(radar.gain_for_angles(THRESHOLD_RAD2, THRESHOLD_RAD2, RECEIVER, found.arrival, echo, SAMPLES))
+
+
+def power_needed_w(model: str) -> float:
+    """Power of the satellite below which no precoder keeps the CRBs at 8e-7 rad^2 (W)."""
+    return float(radar.least_power_w(np.array(asked_gain_w(model)), ROWS * COLUMNS))
+
+
+def scene(
+    power_dbw: float, drop: int, seed: int = 1, reading: Reading | None = None
+) -> tuple[DownlinkUsers, Illumination]:
+    """Users of one random drop and what is asked towards the target.
+
+    Users uniform in a circle of 100 km diameter on the ground, the same places about either centre;
+    `rho_k = sigma_c^2 / gamma_k` with gamma_k of Eq. (54).
+    """
+    taken = reading or Reading()
+    rng = generator(seed, "park2024 users", drop)
+    ring, turn = CIRCLE_RADIUS_M * np.sqrt(rng.uniform(size=USERS)), 2.0 * math.pi * rng.uniform(size=USERS)
+    centre = SATELLITE_M[:2] if taken.centre == "nadir" else np.zeros(2)
+    place = np.column_stack([centre + ring[:, None] * np.column_stack([np.cos(turn), np.sin(turn)]), np.zeros(USERS)])
+    power_gain = db_to_linear(SATELLITE_GAIN_DB + USER_GAIN_DB) * free_space_gain(
+        np.linalg.norm(place - SATELLITE_M, axis=1), CARRIER_HZ
+    )
+    users = DownlinkUsers(
+        t_ns=0,
+        sat=0,
+        rows=ROWS,
+        columns=COLUMNS,
+        power_w=db_to_linear(power_dbw),
+        user=np.arange(USERS),
+        cosines=departure(place),
+        noise_w=NOISE_W / power_gain,
+    )
+    target = Illumination(t_ns=0, target=0, gain_w=asked_gain_w(taken.rcs), cosines=departure(TARGET_M))
+    return users, target
+
+
+def ground(cosines: np.ndarray) -> np.ndarray:
+    """Where directions [..., 2] from the satellite meet the ground: [..., (x, y)] m."""
+    down = np.sqrt(1.0 - np.square(cosines).sum(axis=-1, keepdims=True))
+    return SATELLITE_M[:2] + SATELLITE_M[2] * cosines / down
+
+
+# ---------------------------------------------------------------------------------------------
+# The eight modes of Table II
+
+
+SEQUENCE_SIC, SEQUENCE, NO_SEQUENCE, NO_RADAR = (
+    "s_R and SIC",
+    "s_R, no SIC",
+    "no s_R",
+    "communication only",
+)
+USES = {SEQUENCE_SIC: "sic", SEQUENCE: "no_sic", NO_SEQUENCE: "no_sequence", NO_RADAR: "communication_only"}
+
+
+def mode_name(access: str, use: str) -> str:
+    """How a mode is called in the tables and legends."""
+    return f"{access.upper()}, {use}"
+
+
+MODES = {mode_name(access, use): (access, USES[use]) for access in ("rsma", "sdma") for use in USES}
+ISAC_MODES = {access: [mode_name(access, use) for use in USES if use != NO_RADAR] for access in ("rsma", "sdma")}
+
+
+def designed(users: DownlinkUsers, target: Illumination, access: str, use: str) -> IsacPrecoder | None:
+    """The precoder of a mode; None when the power cannot keep the CRBs."""
+    sensing = precoding.mode(access, use).sensing
+    if sensing and precoding.asked_share(users, target) > 1.0:
+        return None
+    return rsma.design(users, target, None, rsma.Params(access=access, radar=use))
+
+
+# ---------------------------------------------------------------------------------------------
+# The figures: rows of one drop
+
+
+ALTITUDES_KM = (1.0, 2.5, 5.0, 7.5, 10.0, 12.5, 15.0, 17.5, 20.0)
+GROUND_KM = ((0.0, 0.0), (3.0, 3.0), (10.0, 10.0))
+
+
+def path_name(structure: str, at_km: tuple[float, float]) -> str:
+    """A line of Fig. 4: the structure and where the target is."""
+    return f"{structure}, ({at_km[0]:g}, {at_km[1]:g}) km"
+
+
+def figure_4(drop: int, seed: int = 1, reading: Reading | None = None) -> Iterator[Row]:
+    """Echo path loss against the target's altitude: the inverse of Eq. (11) without antenna gains, RCS as printed."""
+    for at_km in GROUND_KM:
+        for altitude_km in ALTITUDES_KM:
+            found = bistatic(1e3 * np.array([*at_km, altitude_km]))
+            cross_section = radar.rcs("cos_half", MONO_RCS_M2, found.bistatic_angle_rad)
+            two_way = radar.echo_gain(found.range_tx_m, found.range_rx_m, cross_section, CARRIER_HZ)
+            back = radar.monostatic_gain(found.range_tx_m, MONO_RCS_M2, CARRIER_HZ)
+            for structure, value in (("bistatic", two_way), ("monostatic", back)):
+                yield {
+                    "system": path_name(structure, at_km),
+                    "altitude_km": altitude_km,
+                    "loss_db": -float(linear_to_db(value)),
+                }
+
+
+def figure_5(drop: int, seed: int = 1, reading: Reading | None = None) -> Iterator[Row]:
+    """Least rate against the power budget, of the eight modes; NaN where the threshold is out of reach."""
+    for power_dbw in POWERS_DBW:
+        users, target = scene(power_dbw, drop, seed, reading)
+        for name, (access, use) in MODES.items():
+            found = designed(users, target, access, use)
+            rate = math.nan if found is None else float(found.min_rate)
+            yield {"system": name, "power_dbw": power_dbw, "min_rate": rate}
+
+
+STREAMS = ("radar sequence", "common stream", "private streams")
+PATTERN_KM = np.linspace(-150.0, 150.0, 61)
+
+
+def case_name(access: str, power_dbw: float) -> str:
+    """A row of Fig. 6."""
+    return f"{access.upper()}, {power_dbw:g} dBW"
+
+
+CASES = {case_name(access, p): (access, p) for access in ("rsma", "sdma") for p in (20, 30)}
+
+
+def by_stream(a: np.ndarray) -> np.ndarray:
+    """Values [..., stream] of a precoder's streams summed to radar sequence, common stream, private streams."""
+    return np.stack([a[..., -1], a[..., -2], a[..., :-2].sum(axis=-1)], axis=-1)
+
+
+def figure_6(drop: int, seed: int = 1, reading: Reading | None = None) -> Iterator[Row]:
+    """Power shares with radar sequence and SIC; of drop 0 the beampatterns too, where users and target are.
+
+    Beampatterns are `|p^H a(theta, phi)|^2 / ||P||_F^2`, over the point where the direction meets the ground.
+    """
+    for name, (access, power_dbw) in CASES.items():
+        users, target = scene(power_dbw, drop, seed, reading)
+        found = designed(users, target, access, USES[SEQUENCE_SIC])
+        if found is None:
+            yield from ({"system": name, "stream": stream, "share": math.nan} for stream in STREAMS)
+            continue
+        share = by_stream(found.power_w) / found.power_w.sum()
+        for i, stream in enumerate(STREAMS):
+            yield {"system": name, "stream": stream, "share": float(share[i])}
+        if drop == 0:
+            yield from _patterns(name, users, target, found)
+
+
+def _patterns(name: str, users: DownlinkUsers, target: Illumination, found: IsacPrecoder) -> Iterator[Row]:
+    x, y = np.meshgrid(PATTERN_KM, PATTERN_KM, indexing="ij")
+    points = np.column_stack([1e3 * x.ravel(), 1e3 * y.ravel(), np.zeros(x.size)])
+    gains = by_stream(precoding.gains(found, departure(points), ROWS, COLUMNS)) / found.power_w.sum()
+    level = linear_to_db(gains)
+    for i, stream in enumerate(STREAMS):
+        for at, value in zip(points, level[:, i], strict=True):
+            yield {"system": name, "stream": stream, "x_km": at[0] / 1e3, "y_km": at[1] / 1e3, "pattern_db": value}
+    for stream, cosines in (("user", users.cosines), ("target", target.cosines[None])):
+        for at in ground(cosines) / 1e3:
+            yield {"system": name, "stream": stream, "x_km": at[0], "y_km": at[1]}
+
+
+LEAST_RATE, BUDGET = "least rate (bit/s/Hz)", "power budget (dBW)"
+SDMA_SIC, SDMA_PLAIN = mode_name("sdma", SEQUENCE_SIC), mode_name("sdma", NO_SEQUENCE)
+RSMA_SIC = mode_name("rsma", SEQUENCE_SIC)
+FIGURES = {
+    4: Figure(
+        figure_4,
+        Plot(
+            "echo path loss and altitude of the target",
+            "altitude_km",
+            "altitude of the target (km)",
+            "loss_db",
+            "echo path loss (dB)",
+            from_zero=False,
+        ),
+        reads=(),
+        random=False,
+        note="without antenna gains, cross section 100 m² (bistatic: times cos β/2)",
+    ),
+    5: Figure(
+        figure_5,
+        Plot(
+            "least rate of the eight modes",
+            "power_dbw",
+            BUDGET,
+            "min_rate",
+            LEAST_RATE,
+            gains=((SDMA_PLAIN, 20, 1.90), (SDMA_PLAIN, 30, 1.02), (SDMA_SIC, 20, 1.76), (SDMA_SIC, 30, 1.23)),
+        ),
+        reads=("rcs", "centre"),
+    ),
+    6: Figure(
+        figure_6,
+        Plot("beampatterns and power shares", "x_km", "x (km)", "y_km", "y (km)", "beams"),
+        reads=("rcs", "centre"),
+        note="maps of the first, bars: standard error",
+    ),
+}
+
+
+# ---------------------------------------------------------------------------------------------
+# What the text says of them
+
+
+NO_LIMIT = math.inf
+DROPS_WHY = (
+    "it hangs on where the users are: the text gives their circle a diameter, no centre, and no one centre gives all "
+    "of the paper's numbers at once"
+)
+OPTIMUM_WHY = "the SDMA baseline is at its global optimum here"
+
+
+def advantage(altitude_km: float, at_km: tuple[float, float]) -> Callable[[Tables], Measured]:
+    """How much less a bistatic echo loses than a monostatic one (dB)."""
+
+    def measure(tables: Tables) -> Measured:
+        bistatic_db, monostatic_db = (
+            values(tables[4], "loss_db", path_name(structure, at_km), altitude_km=altitude_km)[0]
+            for structure in ("bistatic", "monostatic")
+        )
+        return float(monostatic_db - bistatic_db), math.nan
+
+    return measure
+
+
+def least_advantage(tables: Tables) -> Measured:
+    """The least of `advantage` over all places and altitudes up to 20 km (dB)."""
+    found = [advantage(altitude, at)(tables)[0] for altitude in ALTITUDES_KM for at in GROUND_KM]
+    return min(found), math.nan
+
+
+def least_widening(tables: Tables) -> Measured:
+    """The least growth of `advantage` for one step down in altitude, over all places (dB)."""
+    gaps = np.array([[advantage(altitude, at)(tables)[0] for altitude in ALTITUDES_KM] for at in GROUND_KM])
+    return float(np.min(gaps[:, :-1] - gaps[:, 1:])), math.nan
+
+
+def disagreement(tables: Tables) -> Measured:
+    """How far the three sensing modes of RSMA are apart: highest less lowest over the mean, mean over all (%)."""
+    table = tables[5][tables[5]["system"].isin(ISAC_MODES["rsma"])]
+    wide = table.pivot_table(index=["drop", "power_dbw"], columns="system", values="min_rate").to_numpy()
+    if not wide.size:
+        return math.nan, math.nan
+    apart = 100.0 * (wide.max(axis=1) - wide.min(axis=1)) / wide.mean(axis=1)
+    return float(apart.mean()), float(apart.std(ddof=1) / math.sqrt(apart.size))
+
+
+def needed_dbw(model: str) -> Callable[[Tables], Measured]:
+    """Power below which the threshold is out of reach (dBW)."""
+    return lambda tables: (float(linear_to_db(power_needed_w(model))), math.nan)
+
+
+CLAIMS = (
+    Claim(
+        figure=4,
+        text="bistatic echoes lose less than monostatic ones",
+        paper="significantly",
+        unit="dB",
+        measure=least_advantage,
+        near=(10.0, NO_LIMIT),
+        right=(0.0, NO_LIMIT),
+        how="least difference over three places and altitudes of 1 to 20 km",
+    ),
+    Claim(
+        figure=4,
+        text="the same at the target of Table I",
+        paper="yes",
+        unit="dB",
+        measure=advantage(5.0, (3.0, 3.0)),
+        near=(10.0, NO_LIMIT),
+        right=(0.0, NO_LIMIT),
+        how="difference at (3, 3, 5) km",
+    ),
+    Claim(
+        figure=4,
+        text="the gap widens as the target descends",
+        paper="yes",
+        unit="dB",
+        measure=least_widening,
+        near=(0.0, NO_LIMIT),
+        right=(0.0, NO_LIMIT),
+        how="least growth of the difference for 1.5 to 2.5 km less altitude",
+    ),
+    *(
+        Claim(
+            figure=None,
+            place="Sec. V-B",
+            text=f"8e-7 rad^2 can be kept from 20 dBW on, cross section {words}",
+            paper="20 dBW",
+            unit="dBW",
+            measure=needed_dbw(model),
+            near=(-NO_LIMIT, 20.0),
+            right=(-NO_LIMIT, 20.0),
+            how="power all of which, in one beam on the target, meets (27)",
+            why="cos(beta / 2) is 0.355 at the paper's target, and no precoder makes up for it",
+        )
+        for model, words in (("cos_half", "as printed"), ("monostatic", "monostatic"))
+    ),
+    *(
+        Claim(
+            figure=5,
+            text=f"SDMA: radar sequence and SIC over no sequence, least rate at {power} dBW",
+            paper=f"{paper:g} %",
+            unit="%",
+            measure=gain_by_drop(5, "min_rate", SDMA_SIC, SDMA_PLAIN, power_dbw=power),
+            near=near,
+            right=(0.0, NO_LIMIT),
+            how="mean of the ratios of each drop",
+            why=f"{DROPS_WHY}; {OPTIMUM_WHY}",
+        )
+        for power, paper, near in ((20, 90, (70.0, 110.0)), (30, 2, (1.0, 4.0)))
+    ),
+    *(
+        Claim(
+            figure=5,
+            text=f"RSMA over SDMA, both with radar sequence and SIC, least rate at {power} dBW",
+            paper=f"{paper} %",
+            unit="%",
+            measure=gain_by_drop(5, "min_rate", RSMA_SIC, SDMA_SIC, power_dbw=power),
+            near=near,
+            right=(0.0, NO_LIMIT),
+            how="mean of the ratios of each drop",
+            why=f"{DROPS_WHY}; {OPTIMUM_WHY}",
+        )
+        for power, paper, near in ((20, 76, (66.0, 86.0)), (30, 23, (18.0, 28.0)))
+    ),
+    Claim(
+        figure=5,
+        text="RSMA: radar sequence and SIC make no difference",
+        paper="the same",
+        unit="%",
+        measure=disagreement,
+        near=(0.0, 0.5),
+        right=(0.0, 5.0),
+        how="highest less lowest least rate of the three modes over their mean, mean over drops and powers",
+        why="a local optimum in some of the drops",
+    ),
+    *(
+        Claim(
+            figure=6,
+            text=f"{access.upper()}: share of the {stream} at {power} dBW",
+            paper=paper,
+            unit="%",
+            measure=mean(6, "share", case_name(access, power), factor=100.0, stream=stream),
+            near=near,
+            right=right,
+            how="mean over the drops",
+            why=why,
+        )
+        for access, stream, power, paper, near, right, why in (
+            ("sdma", STREAMS[0], 20, "majority", (50.0, 100.0), (25.0, 100.0), DROPS_WHY),
+            ("sdma", STREAMS[0], 30, "about 4 %", (3.0, 5.0), (1.0, 10.0), DROPS_WHY),
+            ("rsma", STREAMS[1], 20, "majority", (50.0, 100.0), (25.0, 100.0), DROPS_WHY),
+            (
+                "rsma",
+                STREAMS[1],
+                30,
+                "about 18 %",
+                (15.0, 21.0),
+                (5.0, 40.0),
+                "more power in the common stream gives a higher least rate: the paper's algorithm stops earlier",
+            ),
+            (
+                "rsma",
+                STREAMS[0],
+                20,
+                "none",
+                (0.0, 1.0),
+                (0.0, 10.0),
+                "a cancelled sequence and a common stream serve the target alike, so the split between them is free",
+            ),
+        )
+    ),
+)
