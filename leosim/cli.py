@@ -26,6 +26,7 @@ import leosim
 from leosim import channel, elements, omm, papers, precoding, scenario, sensing, simulation, tle, walkers
 from leosim.log import Log, LogError, open_log
 from leosim.report import figures
+from leosim.report.dwells import has_sensing, sensing_table
 from leosim.report.summary import per_user, summary
 from leosim.units import rad_to_deg
 
@@ -234,12 +235,15 @@ def _budget(ready: simulation.Prepared, budget: Callable[[float, float], dict[st
 def info(
     path: LogArgument,
     users: Annotated[bool, typer.Option("--users", help="rates and handovers of each user")] = False,
+    sensing_too: Annotated[bool, typer.Option("--sensing", help="the dwells over time")] = False,
     timing: Annotated[bool, typer.Option("--timing", help="wall time of each stage")] = False,
     cite: Annotated[bool, typer.Option("--cite", help="how to cite leosim and the design the run used")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """What is in a log: summary, provenance, quarantine."""
     with open_log(path) as log:
+        if sensing_too and not has_sensing(log):
+            raise typer.BadParameter(f"{path} has no dwells; only a scenario with [sensing] and [isac] makes them")
         found, stages = summary(log), _stages(log)
         refused = log.quarantine.to_dataframe() if "quarantine" in log else None
         if as_json:
@@ -256,6 +260,8 @@ def info(
                 data["timing_ms"] = stages
             if users:
                 data["users_table"] = json.loads(per_user(log).to_json(orient="index"))
+            if sensing_too:
+                data["sensing_table"] = json.loads(sensing_table(log).to_json(orient="records"))
             out.print(json.dumps(data), markup=False)
             return
         out.print(str(found), markup=False)
@@ -278,6 +284,8 @@ def info(
         out.print(f"leosim {log.attributes['leosim_version']}, digest {log.digest()[:16]}")
         if users:
             out.print(_users_table(log), markup=False)
+        if sensing_too:
+            out.print(_sensing_table(log), markup=False)
         if timing:
             for stage, ms in stages.items():
                 out.print(f"{stage}: {ms:.2f} ms an epoch")
@@ -304,6 +312,29 @@ def _users_table(log: Log) -> str:
     return table.to_string(float_format="{:.3g}".format, na_rep="-")
 
 
+SENSING_COLUMNS = {
+    "t_s": "time (s)",
+    "satellite": "satellite",
+    "elevation_deg": "elevation (deg)",
+    "changes": "changes",
+    "target": "target",
+    "target_range_km": "target (km)",
+    "min_rate_bit_s_hz": "least rate (bit/s/Hz)",
+    "cross_range_asked_m": "asked (m)",
+    "cross_range_m": "met (m)",
+    "power_needed_w": "needed (W)",
+    "status": "status",
+}
+
+
+def _sensing_table(log: Log) -> str:
+    """The dwells over time; the name of the target only where there are several."""
+    table = sensing_table(log)
+    left = [name for name in SENSING_COLUMNS if name != "target" or table.target.nunique() > 1]
+    shown = table[left].rename(columns=SENSING_COLUMNS)
+    return shown.to_string(index=False, float_format="{:.3g}".format, na_rep="-")
+
+
 CITATION = """leosim: an orbit-driven system simulator of LEO mega-constellations (see CITATION.cff).
 Cell-free clusters: S. Kim, Y. Wu, B. Shim, M. Z. Win, "Cell-free massive non-terrestrial networks",
 IEEE Journal on Selected Areas in Communications, 2024."""
@@ -317,7 +348,8 @@ def _stages(log: Log) -> dict[str, float]:
         "sense_s": "sensing",
         "log_s": "log",
     }
-    return {text: float(log.timing[name].mean() * 1e3) for name, text in names.items()}
+    idle = set() if has_sensing(log) else {"sense_s"}
+    return {text: float(log.timing[name].mean() * 1e3) for name, text in names.items() if name not in idle}
 
 
 @app.command()

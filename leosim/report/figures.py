@@ -32,6 +32,7 @@ from matplotlib.transforms import Bbox
 from leosim import handover
 from leosim.log import Log
 from leosim.report import summary as numbers
+from leosim.report.about import satellite_names
 from leosim.units import NS_PER_S, rad_to_deg
 
 RATES = {"hardening": "hardening rate", "ergodic": "ergodic rate"}
@@ -198,15 +199,6 @@ def user_row(log: Log, user: str | int) -> int:
         return int(user)
     known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     raise ValueError(f"user: expected a name or a row from 0 to {len(names) - 1}, got {user!r}; users are {known}")
-
-
-def satellite_names(log: Log) -> dict[int, str]:
-    """The name of each satellite by catalogue number; the number where the elements had no name."""
-    satellites = log["satellites"]
-    return {
-        number: name or f"{number}"
-        for number, name in zip(satellites["sat"].tolist(), satellites["name"].tolist(), strict=True)
-    }
 
 
 def _colours(sats: Sequence[int]) -> dict[int, str]:

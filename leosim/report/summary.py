@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -14,6 +13,8 @@ import pandas as pd
 from leosim import handover
 from leosim.log import Log
 from leosim.records import SERVED, SOLVER_STATUS, USER_STATUS
+from leosim.report.about import algorithm, end_ns, scenario, step_ns
+from leosim.report.dwells import SensingSummary, has_sensing, sensing_summary
 from leosim.units import ns_to_s
 
 LOW_SHARE = 0.05  # of the user-epochs: the "5 % rate"
@@ -21,27 +22,6 @@ LOW_SHARE = 0.05  # of the user-epochs: the "5 % rate"
 
 # ---------------------------------------------------------------------------------------------
 # What a log says, as reports need it
-
-
-def scenario(log: Log) -> dict[str, Any]:
-    """The resolved scenario of a run as a dict; empty when the log has none."""
-    found = json.loads(str(log.attributes.get("scenario", "{}")))
-    return found if isinstance(found, dict) else {}
-
-
-def step_ns(log: Log) -> int:
-    """Length of an epoch (ns): the attribute of the log, or the distance of its rows."""
-    if "step_ns" in log.attributes:
-        return int(log.attributes["step_ns"])
-    t_ns = log["rates"].t_ns
-    if t_ns.size < 2:
-        raise ValueError(f"{log.path}: no attribute step_ns and only {t_ns.size} epoch; write the log with step_ns")
-    return int(np.diff(t_ns).min())
-
-
-def end_ns(log: Log) -> int:
-    """End of the last epoch in the log (ns since the start of the run)."""
-    return int(log["rates"].t_ns[-1]) + step_ns(log)
 
 
 def decisions(log: Log) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -114,7 +94,7 @@ class Summary:
     in most decisions, None when none is named, in what share of them, the mean least rate of the node there, and
     what it would be without that user, None when unknown; stay_s : mean of the
     stays seen from begin to end, None without one; jaccard : mean overlap of consecutive serving sets;
-    unserved : user-epochs declared unserved, by reason.
+    unserved : user-epochs declared unserved, by reason; sensing : None for a run without that service.
     """
 
     title: str
@@ -158,10 +138,11 @@ class Summary:
     bottleneck_share: float
     bottleneck_rate: float
     rate_without: float | None
+    sensing: SensingSummary | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """All numbers, ready for JSON."""
-        return asdict(self)
+        """All numbers, ready for JSON; `sensing` only where the run had it."""
+        return {name: value for name, value in asdict(self).items() if name != "sensing" or value is not None}
 
     def rows(self) -> list[tuple[str, str]]:
         """A table for people: what, and how much with its unit."""
@@ -208,6 +189,7 @@ class Summary:
             ("unserved", f"{unserved_text} of {self.users * self.epochs} user-epochs"),
             ("waiting for room", self._waiting_text()),
             ("bottleneck", self._bottleneck_text()),
+            *(self.sensing.rows() if self.sensing is not None else []),
         ]
 
     def _waiting_text(self) -> str:
@@ -291,6 +273,7 @@ def summary(log: Log) -> Summary:
         waiting=float((waited > 0).sum(axis=1).mean()),
         longest_wait=int(waited.max(initial=0)),
         **_bottleneck(log),
+        sensing=sensing_summary(log) if has_sensing(log) else None,
     )
 
 
@@ -311,11 +294,6 @@ def _bottleneck(log: Log) -> dict[str, Any]:
         "bottleneck_rate": float(least[known].mean() if known.any() else least.mean()),
         "rate_without": float(without[known].mean()) if known.any() else None,
     }
-
-
-def algorithm(about: dict[str, Any], folder: str) -> str:
-    """The name of the algorithm a scenario chooses from a folder; "unknown" when it does not say."""
-    return str(about.get(folder, {}).get("algorithm", "unknown"))
 
 
 def ping_pong_window_s(about: dict[str, Any]) -> float:
