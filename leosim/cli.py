@@ -332,7 +332,12 @@ def _sensing_table(log: Log) -> str:
     table = sensing_table(log)
     left = [name for name in SENSING_COLUMNS if name != "target" or table.target.nunique() > 1]
     shown = table[left].rename(columns=SENSING_COLUMNS)
-    return shown.to_string(index=False, float_format="{:.3g}".format, na_rep="-")
+    return shown.to_string(index=False, float_format=_three_digits, na_rep="-")
+
+
+def _three_digits(value: float) -> str:
+    """Three digits, more where whole numbers have them: never 1.2e+03."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
 CITATION = """leosim: an orbit-driven system simulator of LEO mega-constellations (see CITATION.cff).

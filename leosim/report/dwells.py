@@ -276,7 +276,8 @@ class SensingSummary:
         if asked is None or median is None or high is None or worst is None:
             return "no target illuminated"
         return (
-            f"asked {metres(asked)}; met: median {metres(median)}, 95 % {metres(high)}, worst {metres(worst)}; "
+            f"asked {quantity(asked, 'm')}; met: median {quantity(median, 'm')}, 95 % {quantity(high, 'm')}, "
+            f"worst {quantity(worst, 'm')}; "
             f"above what is asked in {100 * self.missed:.3g} % of dwells"
         )
 
@@ -289,12 +290,14 @@ class SensingSummary:
         )
 
     def _power_text(self) -> str:
-        if self.power_needed_median_w is None or self.power_needed_highest_w is None:
+        median, highest = self.power_needed_median_w, self.power_needed_highest_w
+        if median is None or highest is None:
             return "no target illuminated"
-        text = f"median {self.power_needed_median_w:.3g}, highest {self.power_needed_highest_w:.3g} W"
+        text = f"median {quantity(median, 'W')}, highest {quantity(highest, 'W')}"
         if self.power_w is None:
             return text
-        return f"{text} of {self.power_w:.3g} W; more than there is in {100 * self.over_budget:.3g} % of dwells"
+        over = f"more than there is in {100 * self.over_budget:.3g} % of dwells"
+        return f"{text}, of {quantity(self.power_w, 'W')}; {over}"
 
 
 def sensing_summary(log: Log) -> SensingSummary:
@@ -355,6 +358,6 @@ def _dwells(count: int) -> str:
     return f"{count} {'dwell' if count == 1 else 'dwells'}"
 
 
-def metres(length_m: float) -> str:
-    """A length as people read it: metres below a kilometre, else kilometres."""
-    return f"{length_m:.3g} m" if length_m < 1000.0 else f"{length_m / 1e3:.3g} km"
+def quantity(value: float, unit: str) -> str:
+    """A number of metres or watts as people read it, in thousands of them from a thousand on."""
+    return f"{value:.3g} {unit}" if value < 999.5 else f"{value / 1e3:.3g} k{unit}"
