@@ -290,7 +290,7 @@ def info(
             for stage, ms in stages.items():
                 out.print(f"{stage}: {ms:.2f} ms an epoch")
         if cite:
-            out.print(CITATION, markup=False)
+            out.print(CITATION if "isac" not in log.groups else f"{CITATION}\n{CITATION_SENSING}", markup=False)
 
 
 USER_COLUMNS = {
@@ -343,6 +343,8 @@ def _three_digits(value: float) -> str:
 CITATION = """leosim: an orbit-driven system simulator of LEO mega-constellations (see CITATION.cff).
 Cell-free clusters: S. Kim, Y. Wu, B. Shim, M. Z. Win, "Cell-free massive non-terrestrial networks",
 IEEE Journal on Selected Areas in Communications, 2024."""
+CITATION_SENSING = """Sensing by rate splitting: J. Park, J. Seong, J. Ryu, Y. Mao, W. Shin, "A bistatic ISAC framework
+for LEO satellite systems: a rate-splitting approach", 2024."""
 
 
 def _stages(log: Log) -> dict[str, float]:
