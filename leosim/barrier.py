@@ -15,6 +15,9 @@ from numba import njit
 TO_BOUNDARY = 0.99  # share of the way to a constraint that one step may go
 ARMIJO = 1e-4  # of the predicted decrease that a step must achieve
 SHRINK = 0.5  # of a step that does not
+PENALTY = 2.0  # of a misfit in the merit, over the price of the constraint
+ROUNDING = 1e-14  # of the merit, below which it does not count
+TUBE = 0.3  # times the root of the barrier parameter: largest misfit a step may lead to
 SMALLEST_STEP = 1e-10
 CENTRED = 10.0  # optimality error over the barrier parameter at which the parameter falls
 SADDLES = 1e-6  # barrier parameter above which it does not fall where the matrix had to be shifted
@@ -281,6 +284,55 @@ def back_substitute(a: np.ndarray, b: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True)
+def slopes(
+    channel: np.ndarray,
+    target: np.ndarray,
+    common: bool,
+    asked: float,
+    x: np.ndarray,
+    y: np.ndarray,
+    sums: np.ndarray,
+    on_target: np.ndarray,
+    member: np.ndarray,
+    step: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """`grad c_i . step` of each constraint, into out; step : [row * dim + border]."""
+    n_user, dim, rows = channel.shape[0], x.shape[1], x.shape[0]
+    at = 3 * n_user if common else n_user
+    n_x = rows * dim
+    total = 0.0
+    if common:
+        for k in range(n_user):
+            total += step[n_x + 1 + k]
+    for k in range(n_user):
+        slope_p, slope_c = -step[n_x], -total
+        for r in range(rows):
+            along = 0.0
+            for d in range(dim):
+                along += channel[k, d] * step[r * dim + d]
+            along *= 2.0 * y[k, r]
+            slope_p += along * (member[k, 1, r] / sums[k, 1] - member[k, 0, r] / sums[k, 0])
+            slope_c += along * (member[k, 2, r] / sums[k, 2] - member[k, 1, r] / sums[k, 1])
+        out[k] = slope_p
+        if common:
+            out[k] += step[n_x + 1 + k]
+            out[n_user + k] = slope_c
+            out[2 * n_user + k] = step[n_x + 1 + k]
+    out[at] = 0.0
+    for r in range(rows):
+        for d in range(dim):
+            out[at] -= 2.0 * x[r, d] * step[r * dim + d]
+    if asked > 0.0:
+        out[at + 1] = 0.0
+        for r in range(rows):
+            along = 0.0
+            for d in range(dim):
+                along += target[d] * step[r * dim + d]
+            out[at + 1] += 2.0 * on_target[r] * along
+
+
+@njit(cache=True, nogil=True)
 def climb(
     channel: np.ndarray,
     target: np.ndarray,
@@ -296,31 +348,31 @@ def climb(
 ) -> tuple[float, int, bool]:
     """Follow the barrier's path from a strictly feasible x, border (both updated in place).
 
+    Slacks s stand between the constraints and their logarithms, so that a step may follow the tangent of a
+    curved constraint; a merit function with the misfits `|c - s|` decides on its length.
     Returns the last mu, the iterations spent and whether mu_end was reached.
     """
     n_user, rows, dim = channel.shape[0], x.shape[0], x.shape[1]
     n_x = rows * dim
     n = n_x + border.size
-    at = 3 * n_user if common else n_user
     member = np.zeros((n_user, 3, rows))
     y, sums, on_target = terms(channel, target, stream, cancelled, x, member)
-    power = np.sum(x * x)
-    c = constraints(sums, on_target, power, asked, common, border)
-    z = mu / c
-    full, gradient, step = np.empty((n, n)), np.empty(n), np.empty(n)
-    factor = np.empty((n, n))
-    rest = np.empty(n)
+    c = constraints(sums, on_target, np.sum(x * x), asked, common, border)
+    s = c.copy()
+    z = mu / s
+    full, factor = np.empty((n, n)), np.empty((n, n))
+    rest, step, second = np.empty(n), np.empty(n), np.empty(n)
+    ds, dz, ds_first, tangent = np.empty(c.size), np.empty(c.size), np.empty(c.size), np.empty(c.size)
     last_shift = 0.0
     shift = 0.0
+    penalty = np.empty(c.size)
     spent = 0
     while True:
         jacobian_product(channel, target, common, asked, x, y, sums, on_target, member, z, rest)
         rest[n_x] += 1.0
-        dual = np.max(np.abs(rest))
+        fixed = max(np.max(np.abs(rest)), np.max(np.abs(c - s)))
         while True:
-            error = dual
-            for i in range(c.size):
-                error = max(error, abs(c[i] * z[i] - mu))
+            error = max(fixed, np.max(np.abs(s * z - mu)))
             if error > CENTRED * mu or (shift > 0.0 and mu > SADDLES):
                 break
             if mu <= mu_end:
@@ -329,9 +381,10 @@ def climb(
         if spent >= limit:
             return mu, spent, False
         spent += 1
-        jacobian_product(channel, target, common, asked, x, y, sums, on_target, member, mu / c, gradient)
-        gradient[n_x] += 1.0  # of t + mu sum log c: uphill
-        matrix(channel, target, common, asked, x, y, sums, on_target, member, z, z / c, full)
+        sigma = z / s
+        jacobian_product(channel, target, common, asked, x, y, sums, on_target, member, mu / s - sigma * (c - s), step)
+        step[n_x] += 1.0
+        matrix(channel, target, common, asked, x, y, sums, on_target, member, z, sigma, full)
         shift = 0.0
         while True:
             for i in range(n):
@@ -348,76 +401,74 @@ def climb(
                 return mu, spent, False
         if shift > 0.0:
             last_shift = shift
-        step[:] = gradient
         back_substitute(factor, step)
-        slope = np.dot(gradient, step)
-        value = border[0]
+        slopes(channel, target, common, asked, x, y, sums, on_target, member, step, ds)
+        ds += c - s
         for i in range(c.size):
-            value += mu * math.log(c[i])
-        size = 1.0
+            dz[i] = mu / s[i] - z[i] - sigma[i] * ds[i]
+            penalty[i] = PENALTY * max(z[i], z[i] + dz[i])
+        misfit = np.sum(penalty * np.abs(c - s))
+        merit = border[0] + mu * np.sum(np.log(s)) - misfit
+        slope = step[n_x] + mu * np.sum(ds / s) + misfit
+        longest = 1.0
+        for i in range(c.size):
+            if ds[i] < 0.0:
+                longest = min(longest, -TO_BOUNDARY * s[i] / ds[i])
+        size = longest
+        corrected = False
         moved = False
-        dx = step[:n_x].copy().reshape((rows, dim))
         while size > SMALLEST_STEP:
-            x_new = x + size * dx
+            x_new = x + size * step[:n_x].reshape((rows, dim))
             border_new = border + size * step[n_x:]
+            s_new = s + size * ds
             y_new, sums_new, on_target_new = terms(channel, target, stream, cancelled, x_new, member)
-            power = np.sum(x_new * x_new)
-            c_new = constraints(sums_new, on_target_new, power, asked, common, border_new)
-            inside = True
+            c_new = constraints(sums_new, on_target_new, np.sum(x_new * x_new), asked, common, border_new)
+            if size == longest and not corrected:
+                tangent[:] = c_new - s_new
             for i in range(c.size):
-                if not c_new[i] > (1.0 - TO_BOUNDARY) * c[i]:
-                    inside = False
-                    break
-            if inside:
-                value_new = border_new[0]
+                s_new[i] = max(s_new[i], c_new[i])
+            merit_new = border_new[0] + mu * np.sum(np.log(s_new)) - np.sum(penalty * np.abs(c_new - s_new))
+            near = np.max(s_new - c_new) <= max(TUBE * math.sqrt(mu), np.max(s - c))
+            if near and merit_new >= merit + ARMIJO * size * slope - ROUNDING * abs(merit):
+                moved = True
+                break
+            if corrected:
+                step[:] = second
+                ds[:] = ds_first
+                corrected = False
+                size = SHRINK * longest
+            elif size == longest and np.sum(penalty * np.abs(tangent)) >= misfit:
+                # the constraints bend away over a full step: aim at where they are after it
+                second[:] = step
+                ds_first[:] = ds
+                jacobian_product(
+                    channel, target, common, asked, x, y, sums, on_target, member,
+                    mu / s - sigma * (longest * (c - s) + tangent), step,
+                )  # fmt: skip
+                step[n_x] += 1.0
+                back_substitute(factor, step)
+                slopes(channel, target, common, asked, x, y, sums, on_target, member, step, ds)
+                ds += longest * (c - s) + tangent
+                size = 1.0
                 for i in range(c.size):
-                    value_new += mu * math.log(c_new[i])
-                if value_new >= value + ARMIJO * size * slope - 1e-14 * abs(value):
-                    moved = True
-                    break
-            size *= SHRINK
+                    if ds[i] < 0.0:
+                        size = min(size, -TO_BOUNDARY * s[i] / ds[i])
+                corrected = True
+            else:
+                size *= SHRINK
         if not moved:
             if mu <= mu_end:
                 return mu, spent, False
             mu = max(mu_end, FALL * mu)  # rounding: nothing more to gain at this mu
             continue
-        # prices along the same step: z + dz with dz = mu / c - z - (z / c) (grad c . step)
         size_z = 1.0
-        dz = np.empty(c.size)
-        for k in range(n_user):
-            slope_p, slope_c = -step[n_x], 0.0
-            total = 0.0
-            if common:
-                slope_p += step[n_x + 1 + k]
-                for l in range(n_user):
-                    total += step[n_x + 1 + l]
-            for r in range(rows):
-                along = 0.0
-                for d in range(dim):
-                    along += channel[k, d] * dx[r, d]
-                along *= 2.0 * y[k, r]
-                slope_p += along * (member[k, 1, r] / sums[k, 1] - member[k, 0, r] / sums[k, 0])
-                slope_c += along * (member[k, 2, r] / sums[k, 2] - member[k, 1, r] / sums[k, 1])
-            dz[k] = slope_p
-            if common:
-                dz[n_user + k] = slope_c - total
-                dz[2 * n_user + k] = step[n_x + 1 + k]
-        dz[at] = -2.0 * np.sum(x * dx)
-        if asked > 0.0:
-            value = 0.0
-            for r in range(rows):
-                along = 0.0
-                for d in range(dim):
-                    along += target[d] * dx[r, d]
-                value += 2.0 * on_target[r] * along
-            dz[at + 1] = value
         for i in range(c.size):
-            dz[i] = mu / c[i] - z[i] - z[i] / c[i] * dz[i]
+            dz[i] = mu / s[i] - z[i] - sigma[i] * ds[i]
             if dz[i] < 0.0:
                 size_z = min(size_z, -TO_BOUNDARY * z[i] / dz[i])
         x[:] = x_new
         border[:] = border_new
-        y, sums, on_target, c = y_new, sums_new, on_target_new, c_new
+        y, sums, on_target, c, s = y_new, sums_new, on_target_new, c_new, s_new
         for i in range(c.size):
             z[i] += size_z * dz[i]
-            z[i] = min(max(z[i], mu / (SPREAD_OF_PRICES * c[i])), SPREAD_OF_PRICES * mu / c[i])
+            z[i] = min(max(z[i], mu / (SPREAD_OF_PRICES * s[i])), SPREAD_OF_PRICES * mu / s[i])

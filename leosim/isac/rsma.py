@@ -16,13 +16,14 @@ from leosim import barrier, precoding
 from leosim.precoding import Problem, Span
 from leosim.records import CAPPED, HELD, MET, DownlinkUsers, Illumination, IsacPrecoder
 
-FIRST_MU, WARM_MU, LAST_MU = 0.1, 1e-3, 1e-8  # barrier parameters: of a cold start, of a warm one, at the end
+FIRST_MU, WARM_MU, LAST_MU = 0.1, 1e-3, 1e-7  # barrier parameters: of a cold start, of a warm one, at the end
 INSIDE, WARM_INSIDE = 0.3, 0.02  # share of the way a start is moved inside the radar threshold and the power budget
 QUADRATURE = 0.1  # of each stream, turned on the target: real precoders would stay real
-FAINT = 1e-3  # power share of a stream a start does not use: one of no power would stay off
+FAINT = 1e-3  # power share of a common stream nobody depends on: one of no power would stay off
 LARGEST_ASKED = 1.0 - 1e-6  # share of the power's gain beyond which the threshold leaves no interior
-STEP_BACK = 0.1  # of the least rate: head start of the rates over the least rate (nat)
-EXHAUSTIVE = 4  # users up to which each subset served by the common stream is a start
+HEAD_START = 0.1  # of the rates over the least rate (nat)
+EXHAUSTIVE = 4  # users up to which each subset served by the common stream alone is tried
+OFF = 1e-5  # power share of a private stream that is switched off when the least rate does not depend on it
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Params:
     cap_share: float = field(
         default=0.9, metadata={"doc": "share of the gain all the power can do that is asked when it is capped"}
     )
-    starts: int = field(default=16, metadata={"doc": "starts of a design without a precoder before"})
-    warm_starts: int = field(default=0, metadata={"doc": "of those, tried beside the precoder before"})
+    starts: int = field(default=40, metadata={"doc": "limit of the starts of a design without a precoder before"})
+    warm_starts: int = field(default=1, metadata={"doc": "of those, tried beside the precoder before"})
     iterations: int = field(default=300, metadata={"doc": "limit of the iterations from one start"})
 
     def __post_init__(self) -> None:
@@ -89,6 +90,15 @@ def carried(users: DownlinkUsers, basis: Span, previous: IsacPrecoder | None) ->
     return None if weights is None else (basis.on.T @ weights).T / math.sqrt(users.power_w)
 
 
+@dataclass(frozen=True)
+class Found:
+    """A local optimum: precoders [stream, dim], their least rate (bit/s/Hz), and the iterations spent."""
+
+    p: np.ndarray
+    min_rate: float
+    iterations: int
+
+
 def solve(problem: Problem, start: np.ndarray | None, params: Params) -> tuple[np.ndarray, int]:
     """Precoders [stream, dim] of a problem, and the iterations of all starts together.
 
@@ -98,78 +108,117 @@ def solve(problem: Problem, start: np.ndarray | None, params: Params) -> tuple[n
         p = np.zeros((2, problem.target.size), dtype=complex)
         p[-1] = problem.target * problem.mode.sensing
         return p, 0
-    found = [] if start is None else [climb(problem, start, WARM_MU, WARM_INSIDE, params.iterations)]
-    for p in starts(problem)[: params.starts if start is None else params.warm_starts]:
-        found.append(climb(problem, p, FIRST_MU, INSIDE, params.iterations))
-    rates = [precoding.evaluate(problem, p).min_rate for p, _ in found]
-    return found[int(np.argmax(rates))][0], sum(iterations for _, iterations in found)
+    found = search(problem, params) if start is None else follow(problem, start, params)
+    return max(found, key=lambda one: one.min_rate).p, sum(one.iterations for one in found)
 
 
-def climb(problem: Problem, start: np.ndarray, mu: float, inside: float, limit: int) -> tuple[np.ndarray, int]:
-    """The local optimum a start leads to, polished, and the iterations it took.
+def search(problem: Problem, params: Params) -> list[Found]:
+    """Local optima over which private streams there are; without one, a user lives on the common stream.
+
+    Two users in nearly one direction are best served when one has no private stream; to have it weak is another
+    local optimum. All subsets up to four users; beyond, from the better of all and none, one user at a time.
+    """
+    everyone = tuple(range(problem.users))
+    if not problem.mode.common:
+        return [cold(problem, (), params)]
+    if problem.users <= EXHAUSTIVE:
+        subsets = [subset for size in range(problem.users + 1) for subset in combinations(everyone, size)]
+        return [cold(problem, subset, params) for subset in subsets[: params.starts]]
+    tried = {subset: cold(problem, subset, params) for subset in ((), everyone)[: params.starts]}
+    centre = max(tried, key=lambda subset: tried[subset].min_rate)
+    while len(tried) < params.starts:
+        for user in everyone:
+            subset = tuple(sorted(set(centre) ^ {user}))
+            if subset not in tried and len(tried) < params.starts:
+                tried[subset] = cold(problem, subset, params)
+        best = max(tried, key=lambda subset: tried[subset].min_rate)
+        if best == centre:
+            break
+        centre = best
+    return list(tried.values())
+
+
+def follow(problem: Problem, start: np.ndarray, params: Params) -> list[Found]:
+    """The local optima that the precoders before and a few of the structured starts lead to."""
+    found = [climb(problem, start, WARM_MU, WARM_INSIDE, params.iterations)]
+    if params.warm_starts:
+        found += search(problem, replace(params, starts=params.warm_starts))
+    return found
+
+
+def cold(problem: Problem, subset: tuple[int, ...], params: Params) -> Found:
+    """The local optimum that the structured start of a subset of users leads to."""
+    return climb(problem, structured(problem, subset), FIRST_MU, INSIDE, params.iterations)
+
+
+def climb(problem: Problem, start: np.ndarray, mu: float, inside: float, limit: int) -> Found:
+    """The local optimum a start leads to, polished. Streams without power in the start stay off.
 
     start : [stream, dim]; mu : barrier parameter to begin with; inside : share of the way the start is moved
     into the interior
     """
-    x, border = interior(problem, start, inside)
-    streams = np.flatnonzero(problem.streams)
-    how, asked = problem.mode, min(problem.asked, LARGEST_ASKED)
+    streams = np.flatnonzero(problem.streams & np.any(start, axis=1))
+    common = problem.mode.common and problem.users in streams
+    x, border = interior(problem, start, streams, inside)
     _, iterations, _ = barrier.climb(
-        problem.channel, problem.target, asked, streams, how.cancelled, how.common, x, border, mu, LAST_MU, limit
+        problem.channel,
+        problem.target,
+        min(problem.asked, LARGEST_ASKED),
+        streams,
+        problem.mode.cancelled,
+        common,
+        x,
+        border,
+        mu,
+        LAST_MU,
+        limit,
     )
     p = np.zeros(start.shape, dtype=complex)
     p[streams] = x[0::2] + 1j * x[1::2]
-    return precoding.polish(problem, p), iterations
+    p = precoding.polish(problem, p)
+    rate = precoding.evaluate(problem, p).min_rate
+    share = np.sum(np.abs(p) ** 2, axis=1)
+    if common and np.any(share[: problem.users] < OFF):
+        kept = np.append(share[: problem.users] >= OFF, [True, True])
+        without = precoding.polish(problem, p * kept[:, None])
+        rate_without = precoding.evaluate(problem, without).min_rate
+        if rate_without >= rate * (1.0 - LAST_MU):
+            p, rate = without, rate_without
+    return Found(p, rate, iterations)
 
 
-def interior(problem: Problem, start: np.ndarray, inside: float) -> tuple[np.ndarray, np.ndarray]:
+def interior(problem: Problem, start: np.ndarray, streams: np.ndarray, inside: float) -> tuple[np.ndarray, np.ndarray]:
     """A strictly feasible point near a start: real and imaginary parts [2 stream, dim], and t with the split (nat)."""
     asked = min(problem.asked, LARGEST_ASKED)
-    streams = np.flatnonzero(problem.streams)
     deeper = asked + inside * (1.0 - asked) if asked > 0.0 else 0.0
-    p = precoding.polish(replace(problem, asked=deeper), start * problem.streams[:, None])
+    on = np.isin(np.arange(problem.users + 2), streams)
+    p = precoding.polish(replace(problem, asked=deeper), start * on[:, None])
     p = p * math.sqrt(1.0 - 0.5 * inside * (1.0 - asked))
     what = precoding.evaluate(problem, p)
     x = np.empty((2 * streams.size, problem.target.size))
     x[0::2], x[1::2] = p[streams].real, p[streams].imag
     split = np.empty(0)
-    if problem.mode.common:
-        common = float(what.common.min())
-        split = (1.0 - inside) * what.split + 0.5 * inside * common / problem.users
+    if problem.mode.common and on[problem.users]:
+        split = (1.0 - inside) * what.split + 0.5 * inside * float(what.common.min()) / problem.users
     least = float(np.min(what.private + split if split.size else what.private))
-    return x, math.log(2.0) * np.append(least - STEP_BACK * inside * max(least, 1.0), split)
+    return x, math.log(2.0) * np.append(least - HEAD_START * inside * max(least, 1.0), split)
 
 
-def starts(problem: Problem) -> list[np.ndarray]:
-    """Structured starts [stream, dim]: subsets of users whose rate comes from the common stream.
+def structured(problem: Problem, subset: tuple[int, ...]) -> np.ndarray:
+    """Precoders [stream, dim] that serve a subset of users with the common stream alone.
 
-    All subsets up to four users; beyond, none, all, each user alone and all but each. Without a common
-    stream there is one.
-    """
-    n = problem.users
-    if not problem.mode.common:
-        return [start(problem, ())]
-    sizes = range(n, -1, -1) if n <= EXHAUSTIVE else (n, 0, 1, n - 1)
-    return [start(problem, subset) for size in sizes for subset in combinations(range(n), size)]
-
-
-def start(problem: Problem, subset: tuple[int, ...]) -> np.ndarray:
-    """Precoders [stream, dim] that serve a subset of users with the common stream, the others each with its own.
-
-    Private streams: regularised zero forcing; common stream: matched to the subset, in phases that differ;
-    radar sequence: on the target.
+    Private streams of the others: regularised zero forcing; common stream: matched to the subset, in phases
+    that differ; radar sequence: on the target.
     """
     h, n = problem.channel, problem.users
     forced = np.linalg.solve(h.T @ h + n * np.eye(problem.target.size), h.T).T
     matched = h / np.linalg.norm(h, axis=1)[:, None]
-    phase = np.exp(1j * np.pi * np.arange(n) ** 2 / n)
-    share = np.full(n + 2, 1.0 / n)
-    share[list(subset)] = FAINT
-    share[n] = max(len(subset) / n, FAINT)
-    share[n + 1] = 1.0 / n
     served = np.full(n, FAINT)
     served[list(subset or range(n))] = 1.0
-    common = (np.sqrt(served) * phase) @ matched
+    common = (np.sqrt(served) * np.exp(1j * np.pi * np.arange(n) ** 2 / n)) @ matched
     p = np.vstack([forced, common, problem.target])
-    p = p / np.linalg.norm(p, axis=1)[:, None]
-    return np.sqrt(share)[:, None] * (p + 1j * QUADRATURE * problem.target) * problem.streams[:, None]
+    p = p / np.linalg.norm(p, axis=1)[:, None] + 1j * QUADRATURE * problem.target
+    share = np.full(n + 2, 1.0 / n)
+    share[list(subset)] = 0.0
+    share[n] = max(len(subset) / n, FAINT)
+    return np.sqrt(share)[:, None] * p * problem.streams[:, None]
