@@ -119,6 +119,7 @@ class Subproblem:
         self.vectors = {j: cp.Parameter(shape, hermitian=True) for j in self.matrices}
         self.rank = {j: cp.Parameter(nonneg=True) for j in self.matrices}
         c, d, e, f = (cp.Variable(users) for _ in range(4))
+        self.bounds = d, f
         portion, self.rate = cp.Variable(users, nonneg=True), cp.Variable()
         self.d, self.f = cp.Parameter(users), cp.Parameter(users)
         self.exp_d, self.exp_f = cp.Parameter(users, nonneg=True), cp.Parameter(users, nonneg=True)
@@ -150,17 +151,18 @@ class Subproblem:
         for j in self.matrices:
             self.rank[j].value, self.vectors[j].value = rank[j], np.outer(toward[j], toward[j].conj())
 
-    def expand(self, received):
-        """received : [user, stream] powers at which the logarithms are expanded."""
+    def expand(self, d, f):
+        """d, f : [user] values of the last program, where (34) and (36) are expanded."""
+        self.d.value, self.exp_d.value, self.d_exp_d.value = d, np.exp(d), d * np.exp(d)
+        self.f.value, self.exp_f.value, self.f_exp_f.value = f, np.exp(f), f * np.exp(f)
+
+    def expand_at(self, received):
+        """received : [user, stream] powers whose logarithms are the values of d and f."""
         users = len(received)
         total = received[:, :users].sum(axis=1) + 1
         if not self.cancelled:
             total = total + received[:, users + 1]
-        for value, plain, exp, product in (
-            (total, self.d, self.exp_d, self.d_exp_d),
-            (total - np.diagonal(received), self.f, self.exp_f, self.f_exp_f),
-        ):
-            plain.value, exp.value, product.value = np.log(value), value, value * np.log(value)
+        self.expand(np.log(total), np.log(total - np.diagonal(received)))
 
     def solve(self):
         """Matrices [stream, antenna, antenna] and the received powers [user, stream]."""
@@ -171,3 +173,40 @@ class Subproblem:
         for j, m in self.matrices.items():
             found[j] = m.value
         return found, np.einsum("kn,jnm,km->kj", self.full.channel.conj(), found, self.full.channel).real
+
+
+def paper_algorithm_1(full, received, common, sequence, cancelled, steps=(0.2, 1e-3, 0.999), most=(20, 30)):
+    """Algorithm 1 line by line from the powers received [user, stream]; a stream of no power has rank one.
+
+    steps : delta[0], epsilon_obj, epsilon_rank; most : outer, inner iterations
+    Returns precoders [stream, antenna] and the number of programs.
+    """
+    first_step, objective, rank = steps
+    program = Subproblem(full, common, sequence, cancelled)
+    program.expand_at(received)
+    w, toward = np.zeros(len(program.streams)), np.zeros((len(program.streams), full.target.size))
+    matrices, delta, programs = None, first_step, 0
+    for _ in range(most[0]):
+        program.tighten(w, toward)
+        before, solvable = -np.inf, True
+        for n in range(most[1]):
+            programs += 1
+            try:
+                solved, _ = program.solve()
+            except (AssertionError, cp.SolverError):
+                solvable = n > 0
+                break
+            matrices = solved
+            program.expand(*(x.value for x in program.bounds))
+            if abs(program.rate.value - before) <= objective:
+                break
+            before = program.rate.value
+        delta = first_step if solvable else delta / 2
+        value, vector = np.linalg.eigh(matrices)
+        trace = value.sum(axis=1)
+        loud = trace > 1e-6
+        w = np.where(loud, np.minimum(1.0, value[:, -1] / np.where(loud, trace, 1.0) + delta), 1.0)
+        toward = vector[:, :, -1]
+        if w.min() >= rank:
+            break
+    return vector[:, :, -1] * np.sqrt(np.maximum(value[:, -1:], 0.0)), programs
