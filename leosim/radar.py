@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -60,10 +60,10 @@ class Receiver:
                 )
 
     @classmethod
-    def at(cls, lat_rad: float, lon_rad: float, alt_m: float, **array: object) -> Self:
+    def at(cls, lat_rad: float, lon_rad: float, alt_m: float, **array: Any) -> Self:
         """A receiver at a geodetic site on WGS-84; `array`: the remaining fields by name."""
         pos_ecef = geodetic_to_ecef(np.array(lat_rad), np.array(lon_rad), np.array(alt_m))
-        return cls(pos_ecef=pos_ecef, lat_rad=lat_rad, lon_rad=lon_rad, **array)  # type: ignore[arg-type]
+        return cls(pos_ecef=pos_ecef, lat_rad=lat_rad, lon_rad=lon_rad, **array)
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -171,7 +171,7 @@ def rcs(model: str, mono_m2: float | np.ndarray, bistatic_angle_rad: np.ndarray)
     """Bistatic radar cross section of a target (m^2).
 
     `"cos_half"` is `sigma_mono cos(beta / 2)`, below Eq. (11), Park et al. 2024; `"monostatic"` is sigma_mono at
-    every angle, with which the paper's figures agree. Neither holds beyond `RCS_VALID_RAD`.
+    every angle, which the power its Figs. 5 and 6 need agrees with. Neither holds beyond `RCS_VALID_RAD`.
 
     mono_m2 : monostatic cross section (m^2); bistatic_angle_rad : [...] angle beta at the target (rad)
     Raises ValueError for another model.
