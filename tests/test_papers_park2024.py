@@ -89,6 +89,8 @@ def test_a_reading_there_is_not():
         Reading(rcs="round")
     with pytest.raises(ValueError, match="origin or nadir"):
         Reading(centre="user")
+    with pytest.raises(ValueError, match="rsma or rsma_sdr"):
+        Reading(algorithm="sdr")
 
 
 def test_the_printed_cross_section_puts_the_threshold_out_of_reach():
@@ -137,6 +139,18 @@ def test_a_precoder_does_what_its_mode_says(name):
         assert not p_c.any()
     if use not in ("sic", "no_sic"):
         assert not p_R.any()
+
+
+@pytest.mark.parametrize("access", ["rsma", "sdma"])
+def test_the_papers_own_algorithm_finds_the_same(access):
+    users, target = scene(20, 0)
+    own, printed = (
+        park2024.designed(users, target, access, "sic", Reading(algorithm=name)) for name in park2024.ALGORITHMS
+    )
+    assert float(printed.min_rate) == pytest.approx(float(own.min_rate), rel=local_optimum)
+    np.testing.assert_allclose(
+        park2024.by_stream(printed.power_w), park2024.by_stream(own.power_w), atol=local_optimum * users.power_w
+    )
 
 
 def test_the_order_of_the_modes():
@@ -197,6 +211,7 @@ def test_fig_5_has_all_modes_and_gaps_where_the_threshold_is_out_of_reach():
     at_20 = next(c for c in park2024.CLAIMS if c.figure == 5 and "at 20 dBW" in c.text)
     verdict = papers.Verdict(at_20, *at_20.measure({5: rows}))
     assert (verdict.here, verdict.verdict) == ("no value", papers.DOES_NOT)
+    assert verdict.reason == "no drop has a value there"
 
 
 @pytest.mark.parametrize(("centre", "sheet"), [("origin", 250.0), ("nadir", 100.0)])

@@ -98,6 +98,8 @@ class Verdict:
     @property
     def reason(self) -> str:
         """Why it is not the paper's, as far as known; empty when it is."""
+        if math.isnan(self.value):
+            return "no drop has a value there"
         return "" if self.verdict == REPRODUCES else self.claim.why
 
     def as_dict(self) -> dict[str, Any]:

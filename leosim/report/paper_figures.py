@@ -224,7 +224,7 @@ def _shares(ax: Axes, rows: pd.DataFrame, last: bool) -> None:
         if np.isfinite(value):
             ax.text(value + spread + 3.0, i, f"{value:.1f}", va="center")
     ax.set_yticks(np.arange(len(rows)), [str(name).split()[0] for name in rows["stream"]])
-    ax.set_xlim(0.0, 130.0)
+    ax.set_xlim(0.0, 145.0)
     ax.set_xticks([0, 50, 100])
     ax.invert_yaxis()
     ax.tick_params(labelbottom=last)
