@@ -10,7 +10,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 
-from leosim.report.figures import CYCLE, DASHES, _axes, _head, _style
+from leosim.report.look import CYCLE, DASHES, _axes, _head, _style
 
 MARKERS = ("o", "s", "^", "D")
 

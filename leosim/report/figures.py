@@ -11,180 +11,54 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.projections.polar import PolarAxes
-from matplotlib.textpath import TextPath
 from matplotlib.transforms import Bbox
 
 from leosim import handover
 from leosim.log import Log
 from leosim.report import summary as numbers
 from leosim.report.about import satellite_names
+from leosim.report.look import (
+    BLACK,
+    BLUE,
+    CYCLE,
+    DASHES,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RATE_UNIT,
+    SKY,
+    STYLES,
+    VERMILLION,
+    Style,
+    _axes,
+    _colours,
+    _head,
+    _legend,
+    _on,
+    _one_of,
+    _polar_axes,
+    _runs,
+    _spans,
+    _style,
+    _width_pt,
+    describe,
+)
 from leosim.units import NS_PER_S, rad_to_deg
 
 RATES = {"hardening": "hardening rate", "ergodic": "ergodic rate"}
-RATE_UNIT = "bit/s/Hz"
-
-# Okabe and Ito: told apart with every kind of colour vision.
-BLACK, GREY = "#000000", "#8c8c8c"
-ORANGE, SKY, GREEN, YELLOW = "#e69f00", "#56b4e9", "#009e73", "#f0e442"
-BLUE, VERMILLION, PURPLE = "#0072b2", "#d55e00", "#cc79a7"
-CYCLE = (BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, YELLOW)
-DASHES = ("-", "--", "-.", ":")
-
-
-# ---------------------------------------------------------------------------------------------
-# Styles
-
-
-@dataclass(frozen=True)
-class Style:
-    """How figures look: width and greatest height (inch), font sizes (points), whether there is a title.
-
-    fixed : every figure has exactly this size (slides); else its height follows its content
-    """
-
-    width: float
-    height: float
-    tallest: float
-    font: float
-    small: float
-    line: float
-    titled: bool
-    fixed: bool
-    family: tuple[str, ...]
-    dpi: int
-
-    @property
-    def context(self) -> Any:
-        """The settings of matplotlib under which a figure is made and saved."""
-        return {
-            "font.family": list(self.family),
-            "font.size": self.font,
-            "axes.titlesize": self.font,
-            "axes.labelsize": self.font,
-            "xtick.labelsize": self.small,
-            "ytick.labelsize": self.small,
-            "legend.fontsize": self.small,
-            "axes.linewidth": 0.6,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.axisbelow": True,
-            "axes.grid": False,
-            "grid.color": "#dddddd",
-            "grid.linewidth": 0.5,
-            "hatch.linewidth": 0.5 * self.line,
-            "lines.linewidth": self.line,
-            "mathtext.fontset": "stix" if "STIXGeneral" in self.family else "dejavusans",
-            "pdf.fonttype": 42,
-            "svg.fonttype": "none",
-            "svg.hashsalt": "leosim",
-            "figure.constrained_layout.h_pad": 0.012 * self.width,
-            "figure.constrained_layout.w_pad": 0.012 * self.width,
-            "figure.dpi": 100,
-            "savefig.dpi": self.dpi,
-            "savefig.facecolor": "white",
-        }
-
-
-STYLES = {
-    "default": Style(7.0, 4.0, 14.0, 10.0, 8.5, 1.6, True, False, ("DejaVu Sans",), 150),
-    "ieee": Style(3.5, 2.5, 8.8, 8.0, 7.0, 1.1, False, False, ("STIXGeneral", "DejaVu Serif"), 600),
-    "slides": Style(13.333, 7.5, 7.5, 20.0, 16.0, 3.0, True, True, ("DejaVu Sans",), 120),
-}
-
-
-def _style(name: str) -> Style:
-    if name not in STYLES:
-        raise ValueError(f"style: expected one of {', '.join(STYLES)}, got {name!r}")
-    return STYLES[name]
-
-
-def _axes(style: Style, height: float | None = None) -> Axes:
-    """Axes on a figure of their own, at the size of a style; `height` (inch) where the content asks for it."""
-    tall = style.height if height is None else min(max(height, 0.35 * style.height), style.tallest)
-    return _figure(style, style.height if style.fixed else tall).add_subplot()
-
-
-def _polar_axes(style: Style) -> PolarAxes:
-    """Polar axes on a figure of their own, about as tall as it is wide."""
-    made = _figure(style, style.height if style.fixed else style.width).add_subplot(projection="polar")
-    return cast(PolarAxes, made)
-
-
-def _figure(style: Style, height: float) -> Figure:
-    made = Figure(figsize=(style.width, height), layout="constrained")
-    FigureCanvasAgg(made)
-    return made
-
-
-def _head(ax: Axes, style: Style, title: str, details: Sequence[str]) -> None:
-    """A title and a smaller line below it, at the left; print has only the line, its title is the caption."""
-    about: dict[str, Any] = {"fontsize": style.small, "color": "#555555", "annotation_clip": False}
-    polar = isinstance(ax, PolarAxes)
-    if polar and style.fixed:  # beside the circle, where a wide figure is empty
-        corner: dict[str, Any] = {"xycoords": "figure fraction", "textcoords": "offset points", "va": "top"}
-        ax.annotate(title, (0.0, 1.0), (12.0, -10.0), **corner, fontsize=style.font, fontweight="bold").set_in_layout(
-            False
-        )
-        below = (12.0, -16.0 - 1.2 * style.font)
-        ax.annotate("\n".join(details), (0.0, 1.0), below, **corner, **about).set_in_layout(False)
-        return
-    above = 5.0 + (1.9 * style.font if polar else 0.0)  # clear of the letter N
-    lines = [""]
-    for part in details:
-        longer = f"{lines[-1]}, {part}" if lines[-1] else part
-        if lines[-1] and _width_pt(longer, style.small) > 66 * style.width:
-            lines.append(part)
-        else:
-            lines[-1] = longer
-    where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    where |= {"va": "bottom"} if len(lines) > 1 else {}
-    ax.annotate("\n".join(lines), (0.0, 1.0), (0.0, above), **where, **about)
-    if style.titled:
-        ax.set_title(title, loc="left", pad=above + 4.0 + 1.25 * style.small * len(lines), fontweight="bold")
-
-
-def _legend(ax: Axes, style: Style, own: bool, handles: Sequence[Any]) -> None:
-    """A legend below the axes, where it covers nothing; inside axes that are part of somebody's figure."""
-    look: dict[str, Any] = {"handles": list(handles), "frameon": False, "fontsize": style.small}
-    made = ax.get_figure(root=True)
-    if not own or made is None:
-        ax.legend(loc="best", **look)
-        return
-    columns = _legend_columns(style, handles)
-    made.legend(loc="outside lower center", ncols=columns, columnspacing=1.4, handlelength=1.8, **look)
-
-
-def _legend_columns(style: Style, handles: Sequence[Any]) -> int:
-    """As many columns of a legend below the axes as the width has room for."""
-    widths = [_width_pt(handle.get_label(), style.small) + 4.2 * style.small for handle in handles]
-    for rows in range(1, len(handles) + 1):
-        columns = math.ceil(len(handles) / rows)
-        if sum(max(column) for column in np.array_split(widths, columns)) < 71 * style.width:
-            break
-    return columns
-
-
-def describe(log: Log) -> list[str]:
-    """Algorithms and coherence model of a run, for the line below a title."""
-    about = numbers.scenario(log)
-    parts = [numbers.algorithm(about, folder) for folder in ("clustering", "beamforming") if folder in about]
-    return parts + ([str(log.attributes["coherence"])] if log.attributes.get("coherence") else [])
-
 
 # ---------------------------------------------------------------------------------------------
 # Names
@@ -199,35 +73,6 @@ def user_row(log: Log, user: str | int) -> int:
         return int(user)
     known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     raise ValueError(f"user: expected a name or a row from 0 to {len(names) - 1}, got {user!r}; users are {known}")
-
-
-def _colours(sats: Sequence[int]) -> dict[int, str]:
-    """A colour for each satellite, in order of first appearance: neighbours differ."""
-    return {sat: CYCLE[k % len(CYCLE)] for k, sat in enumerate(dict.fromkeys(sats))}
-
-
-def _on(colour: str) -> str:
-    """Black or white, whichever is read better on a colour."""
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour))
-    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return "white" if luminance < 0.179 else "black"
-
-
-def _width_pt(text: str, size: float) -> float:
-    """Width of a text in the font in force (points)."""
-    font = FontProperties(family=matplotlib.rcParams["font.family"])
-    return float(TextPath((0.0, 0.0), text, size=size, prop=font).get_extents().width)
-
-
-def _runs(marked: np.ndarray) -> list[tuple[int, int]]:
-    """Runs of marked entries as (first, one past the last)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
-def _spans(marked: np.ndarray, t_s: np.ndarray, step_s: float) -> list[tuple[float, float]]:
-    """Epochs that are marked, neighbours joined, as (begin, length) in seconds."""
-    return [(float(t_s[a]), float(t_s[b - 1] - t_s[a]) + step_s) for a, b in _runs(marked)]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -356,11 +201,6 @@ def cdf(
 def _people(log: Log) -> str:
     names = log["users"]["name"]
     return str(names[0]) if len(names) == 1 else f"{len(names)} users"
-
-
-def _one_of(what: str, value: str, known: Any) -> None:
-    if value not in known:
-        raise ValueError(f"{what}: expected one of {', '.join(known)}, got {value!r}")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -895,3 +735,25 @@ class Plots:
     def sky(self, user: str | int = 0, ax: PolarAxes | None = None, **options: Any) -> Axes:
         """The sky of one user."""
         return sky(self.log, ax, user=user, **options)
+
+
+__all__ = [
+    "KINDS",
+    "RATES",
+    "STYLES",
+    "Plots",
+    "Style",
+    "cdf",
+    "describe",
+    "figure",
+    "handovers",
+    "pack",
+    "passes",
+    "plot",
+    "rates",
+    "satellite_names",
+    "serving",
+    "serving_intervals",
+    "sky",
+    "user_row",
+]

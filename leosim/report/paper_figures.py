@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from leosim.report import figures as own
-from leosim.report.figures import BLACK, CYCLE, DASHES
+from leosim.report import look as own
+from leosim.report.look import BLACK, CYCLE, DASHES
 
 LEGEND_ROWS = 5  # that a figure of ordinary height has room for
 MARKERS = ("o", "s", "^", "v", "D", "P", "X")
