@@ -176,7 +176,7 @@ def demo(output: OutputOption = None, workers: WorkersOption = 1) -> None:
     """Run the shipped scenario: log, summary and figures."""
     log, factor = _run(scenario.load_scenario("demo"), output, workers, resume=False, force=False)
     _print_summary(log, False, factor)
-    for kind in figures.KINDS:
+    for kind in figures.kinds(log):
         out.print(str(figures.plot(log, kind, log.path.with_name(f"{log.path.stem}-{kind}.png"))))
 
 
@@ -362,7 +362,9 @@ def _stages(log: Log) -> dict[str, float]:
 @app.command()
 def plot(
     path: LogArgument,
-    kinds: Annotated[list[str] | None, typer.Argument(help=f"of {', '.join(figures.KINDS)}; all when left out")] = None,
+    kinds: Annotated[
+        list[str] | None, typer.Argument(help=f"of {', '.join(figures.KINDS)}; all it has data for when left out")
+    ] = None,
     style: Annotated[str, typer.Option("--style", help=f"one of {', '.join(figures.STYLES)}")] = "default",
     output: OutputOption = None,
     user: Annotated[str | None, typer.Option("--user", help="name or row of a user, for serving and sky")] = None,
@@ -373,9 +375,10 @@ def plot(
     if unknown:
         raise typer.BadParameter(f"expected figures of {', '.join(figures.KINDS)}, got {', '.join(sorted(unknown))}")
     with open_log(path) as log:
-        for kind in kinds or figures.KINDS:
+        chosen = tuple(kinds or figures.kinds(log))
+        for kind in chosen:
             target = output or path.with_name(f"{path.stem}-{kind}.png")
-            if output is not None and len(kinds or figures.KINDS) > 1:
+            if output is not None and len(chosen) > 1:
                 target = output.with_name(f"{output.stem}-{kind}{output.suffix}")
             options: dict[str, Any] = {}
             if user is not None and kind in ("serving", "sky"):

@@ -128,7 +128,7 @@ def sensing_table(log: Log, every_s: float | None = None) -> pd.DataFrame:
     """
     table = dwells(log)
     if every_s is None:
-        every_s = _round_interval_s(float(table.t_s.iloc[-1]) + _period_s(table))
+        every_s = _round_interval_s(float(table.t_s.iloc[-1]) + period_s(table))
     if not every_s > 0.0:
         raise ValueError(f"every_s: expected a time above 0 s, got {every_s:g}")
     names, aims = satellite_names(log), target_names(log)
@@ -161,7 +161,8 @@ def sensing_table(log: Log, every_s: float | None = None) -> pd.DataFrame:
     )
 
 
-def _period_s(table: pd.DataFrame) -> float:
+def period_s(table: pd.DataFrame) -> float:
+    """Time between two dwells of the table of `dwells` (s)."""
     return float(np.diff(table.t_s).min()) if len(table) > 1 else 1.0
 
 
@@ -248,7 +249,7 @@ class SensingSummary:
         """A table for people: what, and how much with its unit."""
         states = ", ".join(f"{100 * share:.3g} % {name}" for name, share in self.status.items())
         kinds = {"private": self.private, "common": self.common, "radar sequence": self.radar}
-        shares = ", ".join(f"{100 * share:.3g} % {name}" for name, share in kinds.items())
+        shares = ", ".join(f"{100 * share:.1f} % {name}" for name, share in kinds.items())
         many = "satellite" if self.satellites == 1 else "satellites"
         changes = "change" if self.changes == 1 else "changes"
         return [

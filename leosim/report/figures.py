@@ -29,6 +29,7 @@ from leosim import handover
 from leosim.log import Log
 from leosim.report import summary as numbers
 from leosim.report.about import satellite_names
+from leosim.report.dwells import has_sensing
 from leosim.report.look import (
     BLACK,
     BLUE,
@@ -56,6 +57,7 @@ from leosim.report.look import (
     _width_pt,
     describe,
 )
+from leosim.report.sensing_figures import sensing
 from leosim.units import NS_PER_S, rad_to_deg
 
 RATES = {"hardening": "hardening rate", "ergodic": "ergodic rate"}
@@ -672,8 +674,15 @@ KINDS: dict[str, Callable[..., Axes]] = {
     "serving": serving,
     "sky": sky,
     "handovers": handovers,
+    "sensing": sensing,
 }
+NEED_SENSING = ("sensing",)
 SUFFIXES = (".png", ".pdf", ".svg")
+
+
+def kinds(log: Log) -> tuple[str, ...]:
+    """The kinds of figure a log holds the data of."""
+    return tuple(kind for kind in KINDS if kind not in NEED_SENSING or has_sensing(log))
 
 
 def figure(log: Log | Sequence[Log], kind: str, style: str = "default", **options: Any) -> Figure:
@@ -732,6 +741,10 @@ class Plots:
         """Handover counts of each user."""
         return handovers(self.log, ax, **options)
 
+    def sensing(self, axes: Sequence[Axes] | None = None, **options: Any) -> Axes:
+        """Satellites, rates, bounds and powers of the sensing service; `axes` are four."""
+        return sensing(self.log, axes, **options)
+
     def sky(self, user: str | int = 0, ax: PolarAxes | None = None, **options: Any) -> Axes:
         """The sky of one user."""
         return sky(self.log, ax, user=user, **options)
@@ -747,11 +760,13 @@ __all__ = [
     "describe",
     "figure",
     "handovers",
+    "kinds",
     "pack",
     "passes",
     "plot",
     "rates",
     "satellite_names",
+    "sensing",
     "serving",
     "serving_intervals",
     "sky",
