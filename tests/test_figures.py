@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 from matplotlib.projections.polar import PolarAxes
-from test_summary import EFFECTIVE_NS, EPOCHS, NAMES, SATS, SETS, write_log
+from test_summary import DWELLS, EFFECTIVE_NS, EPOCHS, NAMES, SATS, SETS, write_log
 
 from leosim import simulation
 from leosim.log import Log, open_log
 from leosim.records import BEAM
-from leosim.report import figures
+from leosim.report import figures, sensing_figures
 from leosim.report.figures import KINDS, STYLES, pack, passes, plot, serving_intervals
 from leosim.report.summary import per_user
 
+SERVING_KINDS = [kind for kind in KINDS if kind not in figures.NEED_SENSING]
 SIGNATURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 
 
@@ -33,6 +37,12 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
     with open_log(write_log(tmp_path_factory.mktemp("figures") / "other.h5", seed=8)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def sensed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
+    with open_log(write_log(tmp_path_factory.mktemp("figures") / "sensed.h5", sensing=True)) as opened:
         yield opened
 
 
@@ -142,7 +152,7 @@ def test_names_stand_clear_of_each_other(log: Log) -> None:
 
 
 @pytest.mark.parametrize("style", figures.STYLES)
-@pytest.mark.parametrize("kind", figures.KINDS)
+@pytest.mark.parametrize("kind", SERVING_KINDS)
 def test_every_figure_names_the_model_of_coherence(log: Log, kind: str, style: str) -> None:
     written = " ".join(texts(figures.KINDS[kind](log, style=style).figure))
     assert "cross terms averaged" in written.replace("\n", " ")
@@ -206,11 +216,11 @@ def test_tracks_of_the_run_are_coloured_where_a_satellite_serves(log: Log) -> No
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_files_are_written_in_every_style(log: Log, tmp_path: Path, kind: str) -> None:
+def test_files_are_written_in_every_style(sensed: Log, tmp_path: Path, kind: str) -> None:
     for style, suffix in zip(STYLES, SIGNATURES, strict=True):
-        path = plot(log, kind, tmp_path / f"{kind}{suffix}", style)
+        path = plot(sensed, kind, tmp_path / f"{kind}{suffix}", style)
         assert path.read_bytes().startswith(SIGNATURES[suffix])
-    again = plot(log, kind, tmp_path / f"again-{kind}.svg", "slides")
+    again = plot(sensed, kind, tmp_path / f"again-{kind}.svg", "slides")
     assert again.read_bytes() == (tmp_path / f"{kind}.svg").read_bytes()
 
 
@@ -249,7 +259,7 @@ def test_busiest_users_of_a_crowd(tmp_path: Path) -> None:
 
 
 def test_what_is_unknown_is_refused_with_what_is_known(log: Log, other: Log, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"rates, cdf, serving, sky, handovers, got 'pie'"):
+    with pytest.raises(ValueError, match=r"rates, cdf, serving, sky, handovers, sensing, got 'pie'"):
         plot(log, "pie", tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"default, ieee, slides, got 'poster'"):
         plot(log, "rates", tmp_path / "a.png", "poster")
@@ -268,3 +278,121 @@ def test_what_is_unknown_is_refused_with_what_is_known(log: Log, other: Log, tmp
     with pytest.raises(ValueError, match="labels"):
         figures.cdf([log, other], labels=["one"])
     assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------------------------------------
+# Sensing
+
+
+def panels(ax: Axes) -> list[Axes]:
+    return list(ax.figure.axes)
+
+
+def spans(patches: Iterable[Any], label: str) -> list[tuple[float, float]]:
+    """Begin and end of what is shaded under a label."""
+    shaded = [p for p in patches if not is_steps(p) and p.get_label() == label]
+    return sorted((p.get_x(), p.get_x() + p.get_width()) for p in shaded)
+
+
+def is_steps(patch: Any) -> bool:
+    return isinstance(patch, StepPatch)
+
+
+def test_what_a_figure_of_sensing_shows_is_in_the_log(sensed: Log) -> None:
+    ax = figures.sensing(sensed)
+    strip, rates, bound, power = panels(ax)
+    assert rates is ax
+    isac = sensed["isac"]
+    lines = {patch.get_label(): patch.get_data() for patch in (*rates.patches, *bound.patches) if is_steps(patch)}
+    expected = {
+        "statistical": isac["min_rate"],
+        "ergodic": np.nan_to_num(isac["min_ergodic"]),
+        "met": [dwell[3] for dwell in DWELLS],
+        "asked": isac["cross_range_asked_m"],
+    }
+    for name, values in expected.items():
+        np.testing.assert_array_equal(lines[name].values, values)
+        np.testing.assert_array_equal(lines[name].edges, np.arange(9.0))
+    assert bound.get_yscale() == "log"
+    assert spans(strip.patches, "LEO-A") == [(0.0, 2.0)]
+    assert spans(strip.patches, "LEO-B") == [(2.0, 3.0), (4.0, 5.0)]
+    assert spans(strip.patches, "LEO-C") == [(5.0, 7.0)]
+    for panel in (rates, bound):
+        assert spans(panel.patches, "capped") == [(2.0, 3.0)]
+        assert spans(panel.patches, "held") == [(4.0, 5.0)]
+        assert spans(panel.patches, "no satellite in view") == [(3.0, 4.0)]
+        assert spans(panel.patches, "no target in view") == [(6.0, 7.0)]
+    (beyond,) = [c for c in bound.collections if c.get_label() == "beyond"]
+    found = sorted((path.vertices[:, 0].min(), path.vertices[:, 0].max()) for path in beyond.get_paths())
+    assert found == [(1.0, 2.0), (4.0, 5.0)]
+    for panel in (rates, bound, power):
+        assert sorted(x for line in panel.lines if line.get_label() == "change" for x in set(line.get_xdata())) == [
+            2.0,
+            4.0,
+            5.0,
+            7.0,
+        ]
+    filled = {patch.get_label(): patch.get_data() for patch in power.patches if is_steps(patch)}
+    assert list(filled) == ["private", "common", "radar sequence"]
+    for k in (0, 2, 7):
+        share = 100 * isac.row(k).power_w / isac.row(k).power_w.sum()
+        tops = [part.values[k] for part in filled.values()]
+        np.testing.assert_allclose(tops, [share[:2].sum(), share[:3].sum(), 100.0], rtol=1e-12)
+        np.testing.assert_array_equal([part.baseline[k] for part in filled.values()], [0.0, *tops[:2]])
+    assert np.isnan(filled["private"].values[3])
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_figure_of_sensing_says_what_it_shows_and_nothing_overlaps(sensed: Log, style: str) -> None:
+    ax = figures.sensing(sensed, style=style)
+    written = texts(ax.figure)
+    expected = {"asked", "met", "capped", "held", "private", "common", "radar sequence", "bistatic > 135°", "power (%)"}
+    assert expected <= set(written)
+    expected = {"LEO-A", "LEO-C", "22", "time since start (s)", "least rate\n(bit/s/Hz)", "cross-range\nbound (m)"}
+    assert expected <= set(written)
+    about = " ".join(written).replace("\n", " ")
+    assert "precoder rsma, SDMA, radar sequence cancelled, satellite best SNR" in about
+    assert ("Sensing of 2 targets" in written) == STYLES[style].titled
+    frame = ax.figure.bbox
+    for panel in panels(ax):
+        box = panel.get_tightbbox()
+        assert frame.x0 <= box.x0
+        assert frame.y0 <= box.y0
+        assert box.y1 <= frame.y1
+    legends = [panel.get_legend().get_window_extent() for panel in panels(ax)[1:]]
+    for legend, panel in zip(legends, panels(ax)[1:], strict=True):
+        assert legend.x1 <= frame.x1
+        assert legend.y0 >= panel.get_window_extent().y1 - 1.0
+    for legend, above in zip(legends, panels(ax)[:3], strict=True):
+        assert legend.y1 <= above.get_window_extent().y0 + 1.0
+
+
+def test_names_of_satellites_stand_within_their_stays(sensed: Log) -> None:
+    for style in STYLES:
+        strip = panels(figures.sensing(sensed, style=style))[0]
+        strip.figure.canvas.draw()
+        inside = strip.get_window_extent()
+        boxes = [
+            text.get_window_extent() for text in strip.texts if text.get_text() in ("LEO-A", "LEO-B", "LEO-C", "22")
+        ]
+        assert len(boxes) == 5
+        assert all(inside.y0 <= box.y0 and box.y1 <= inside.y1 for box in boxes)
+        assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+
+
+def test_what_names_of_satellites_share_is_written_once() -> None:
+    assert sensing_figures._prefix(["STARLINK-1131", "STARLINK-11245 [DTC]", "STARLINK-1122"]) == "STARLINK-"
+    assert sensing_figures._prefix(["WALKER-51-19", "WALKER-52-18"]) == "WALKER-"
+    assert sensing_figures._prefix(["LEO-A", "22"]) == ""
+
+
+def test_sensing_is_drawn_where_there_is_some(log: Log, sensed: Log, tmp_path: Path) -> None:
+    assert figures.kinds(log) == tuple(SERVING_KINDS)
+    assert figures.kinds(sensed) == tuple(KINDS)
+    with pytest.raises(ValueError, match=r"no dwell in this log"):
+        plot(log, "sensing", tmp_path / "a.png")
+    made = Figure(figsize=(8, 8))
+    axes = list(made.subplots(4, 1))
+    assert figures.Plots(sensed).sensing(axes) is axes[1]
+    with pytest.raises(ValueError, match="axes: expected 4, for satellites, rates, bound, power, got 2"):
+        figures.sensing(sensed, axes[:2])

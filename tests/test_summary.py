@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leosim import records
+from leosim import cli, orbit, records, simulation
 from leosim.log import Log, open_log
 from leosim.log_writer import LogWriter
+from leosim.records import CAPPED, COMMON_STREAM, HELD, MET, NO_SATELLITE_IN_VIEW, NO_TARGET_IN_VIEW, RADAR_SEQUENCE
+from leosim.report.dwells import dwells, sensing_table
 from leosim.report.summary import decisions, in_force, per_user, summary
+from leosim.scenario import load_scenario
 
 START_NS = 1_787_364_000_000_000_000  # 2026-08-22T02:00:00Z
 SECOND_NS = 1_000_000_000
@@ -40,11 +43,75 @@ SCENARIO = {
     "handover": {"ping_pong_window_s": 2.5},
 }
 
+SENSING = {
+    "sensing": {"power_dbm": 50.0, "satellite": "best_snr", "targets": [{"name": "aircraft"}, {"name": ""}]},
+    "isac": {"algorithm": "rsma", "access": "sdma", "radar": "sic"},
+}
+# Of each dwell: satellite, target, status, bound met (m), SNR (dB), power needed (W), bistatic angle (degrees)
+DWELLS = [
+    (11, 0, MET, 30.0, 35.0, 40.0, 100.0),
+    (11, 1, MET, 20.0, 30.0, 20.0, 140.0),
+    (12, 0, CAPPED, 45.0, 25.0, 130.0, 134.0),
+    (-1, 1, NO_SATELLITE_IN_VIEW, np.nan, np.nan, 0.0, np.nan),
+    (12, 0, HELD, 33.0, 14.0, 90.0, 136.0),
+    (21, 1, MET, 30.0, 12.0, 99.0, 90.0),
+    (21, -1, NO_TARGET_IN_VIEW, np.nan, np.nan, 0.0, 170.0),
+    (22, 0, MET, 8.0, 40.0, 10.0, 60.0),
+]
+
+
+def write_dwell(writer: LogWriter, k: int, rng: np.random.Generator) -> None:
+    """Dwell k of `DWELLS`: two users, a common stream and a radar sequence of any power."""
+    sat, target, status, met, snr_db, needed_w, angle_deg = DWELLS[k]
+    streams = [0, 1, COMMON_STREAM, RADAR_SEQUENCE] if sat >= 0 else []
+    many = len(streams)
+    aimed = sat >= 0 and target >= 0
+    precoder = records.IsacPrecoder(
+        t_ns=k * SECOND_NS,
+        sat=sat,
+        target=target,
+        status=status,
+        iterations=9,
+        min_rate=rng.random() + 1.0 if many else 0.0,
+        gain_asked_w=1.0,
+        gain_w=1.0,
+        power_needed_w=needed_w,
+        user=streams,
+        power_w=rng.random(many),
+        rate=np.ones(many),
+        split=np.zeros(many),
+        cosines=np.zeros((3 if many else 0, 2)),
+        weight_re=np.zeros(3 * many),
+        weight_im=np.zeros(3 * many),
+        ergodic=np.ones(many),
+        min_ergodic=rng.random() + 0.5 if many else np.nan,
+        cross_range_asked_m=30.0 if aimed else np.nan,
+        cross_range_m=met,
+        snr=10.0 ** (snr_db / 10.0),
+    )
+    seen = records.Targets(
+        t_ns=k * SECOND_NS,
+        target=[0, 1],
+        pos_enu=np.zeros((2, 3)),
+        vel_enu=np.zeros((2, 3)),
+        range_rx_m=[10_000.0 - 100.0 * k, 20_000.0 + k],
+        range_tx_m=[6e5, 6e5],
+        elevation_rad=[0.5, 0.5],
+        bistatic_angle_rad=np.radians([angle_deg if row == target or target < 0 else 10.0 for row in (0, 1)]),
+    )
+    writer.append(precoder)
+    writer.append(seen)
+
 
 def write_log(
-    path: Path, users: int = 3, seed: int = 3, finish: bool = True, coherence: str = "cross terms averaged"
+    path: Path,
+    users: int = 3,
+    seed: int = 3,
+    finish: bool = True,
+    coherence: str = "cross terms averaged",
+    sensing: bool = False,
 ) -> Path:
-    """A log of 8 epochs; users beyond the third have no satellite."""
+    """A log of 8 epochs; users beyond the third have no satellite. With `sensing`, a dwell each of `DWELLS`."""
     rng = np.random.default_rng(seed)
     sats = np.array(list(SATS))
     names = NAMES + [f"extra-{u}" for u in range(3, users)]
@@ -69,7 +136,9 @@ def write_log(
         records.Quarantine(sat=[99], name=["LEO-X"], file=["a.tle"], line=[3], reason=["checksum"], from_ns=[0]),
     )
     about = {"title": "A small run", "coherence": coherence, "step_ns": SECOND_NS}
-    with LogWriter(path, START_NS, TYPES, statics, about | {"scenario": json.dumps(SCENARIO)}) as writer:
+    types = (*TYPES, records.IsacPrecoder, records.Targets) if sensing else TYPES
+    about["scenario"] = json.dumps(SCENARIO | SENSING if sensing else SCENARIO)
+    with LogWriter(path, START_NS, types, statics, about) as writer:
         for k in range(EPOCHS):
             pairs = [(u, s) for u, members in enumerate(SETS[k][:users]) for s in sorted(members)]
             status = [0 if u < 3 and SETS[k][u] else 1 for u in range(users)]
@@ -120,6 +189,8 @@ def write_log(
                     interruption_s=np.where(outage_s < 1.0, outage_s, 0.0),
                 )
             )
+            if sensing:
+                write_dwell(writer, k, rng)
             writer.commit()
         if finish:
             writer.finish()
@@ -252,3 +323,156 @@ def test_unfinished_runs_and_users_nobody_serves(tmp_path: Path) -> None:
         assert each.loc["extra-39", "unserved_epochs"] == EPOCHS
         assert each.loc["extra-39", "jaccard"] == 1.0
         assert pd.isna(each.loc["extra-39", "stay_s"])
+
+
+# ---------------------------------------------------------------------------------------------
+# Sensing
+
+
+@pytest.fixture(scope="module")
+def sensed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
+    with open_log(write_log(tmp_path_factory.mktemp("summary") / "sensed.h5", sensing=True)) as opened:
+        yield opened
+
+
+def test_a_run_without_sensing_says_nothing_of_it(log: Log) -> None:
+    found = summary(log)
+    assert found.sensing is None
+    assert "sensing" not in found.as_dict()
+    assert "dwells" not in str(found)
+    with pytest.raises(ValueError, match=r"needs the tables \[sensing\] and \[isac\]"):
+        sensing_table(log)
+
+
+def test_sensing_counted_by_hand(sensed: Log) -> None:
+    found = summary(sensed).sensing
+    assert (found.algorithm, found.dwells) == ("rsma", 8)
+    assert found.status == {
+        "met": 0.5,
+        "capped": 0.125,
+        "held": 0.125,
+        "no satellite in view": 0.125,
+        "no target in view": 0.125,
+    }
+    # 11, 11, 12, none, 12, 21, 21, 22: the gap is no change
+    assert (found.satellites, found.changes) == (4, 3)
+    assert found.changes_per_minute == pytest.approx(3 / (8 / 60), rel=1e-12)
+    # of the six dwells with a satellite and a target
+    assert found.cross_range_asked_m == 30.0
+    assert found.cross_range_median_m == pytest.approx(30.0, rel=1e-12)
+    assert found.cross_range_95_percent_m == pytest.approx(45.0 - 0.25 * 12.0, rel=1e-12)
+    assert found.cross_range_worst_m == 45.0
+    assert found.missed == pytest.approx(2 / 6, rel=1e-12)
+    assert found.snr_median_db == pytest.approx(27.5, rel=1e-9)
+    assert found.snr_least_db == pytest.approx(12.0, rel=1e-9)
+    assert (found.gate_db, found.below_gate) == (13.0, 1)
+    assert (found.power_needed_median_w, found.power_needed_highest_w) == (65.0, 130.0)
+    assert found.power_w == pytest.approx(100.0, rel=1e-12)
+    assert found.over_budget == pytest.approx(1 / 6, rel=1e-12)
+    assert found.beyond_rcs_model == 2  # 140 and 136 degrees; nothing is illuminated at 170
+
+
+def test_rates_and_powers_of_dwells_from_the_rows(sensed: Log) -> None:
+    found, rows = summary(sensed).sensing, [sensed["isac"].row(k) for k in range(8)]
+    for spread, name in ((found.statistical, "min_rate"), (found.ergodic, "min_ergodic")):
+        rate = [float(getattr(row, name)) if row.sat >= 0 else 0.0 for row in rows]
+        assert (spread.least, spread.mean) == (0.0, pytest.approx(np.mean(rate), rel=1e-12))
+        assert spread.median == pytest.approx(np.median(rate), rel=1e-12)
+        assert spread.low == pytest.approx(np.quantile(rate, 0.05), rel=1e-12)
+    share = np.array([row.power_w / row.power_w.sum() for row in rows if row.sat >= 0])
+    assert found.private == pytest.approx(share[:, :2].sum(axis=1).mean(), rel=1e-12)
+    assert found.common == pytest.approx(share[:, 2].mean(), rel=1e-12)
+    assert found.radar == pytest.approx(share[:, 3].mean(), rel=1e-12)
+
+
+def test_what_people_read_of_sensing(sensed: Log) -> None:
+    found = summary(sensed)
+    text = dict(found.rows())
+    assert text["sensing"].startswith("8 dwells with rsma: 50 % met, 12.5 % capped, 12.5 % held")
+    assert text["sensing satellite"] == "4 satellites, 3 changes (22.5 a minute)"
+    assert text["cross-range bound"] == (
+        "asked 30 m; met: median 30 m, 95 % 42 m, worst 45 m; above what is asked in 33.3 % of dwells"
+    )
+    assert text["echo SNR"] == "median 27.5, least 12.0 dB; below 13 dB in 1 dwell"
+    assert text["power needed"] == "median 65 W, highest 130 W, of 100 W; more than there is in 16.7 % of dwells"
+    assert text["bistatic angle"] == "beyond 135 degrees, where no cross-section model holds, in 2 dwells"
+    back = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert back["sensing"]["status"]["met"] == 0.5
+    assert back["sensing"]["ergodic"]["least"] == 0.0
+
+
+def test_dwells_over_time(sensed: Log) -> None:
+    table = sensing_table(sensed, every_s=3.0)
+    assert table.t_s.tolist() == [0.0, 3.0, 6.0]
+    assert table.satellite.tolist() == ["LEO-A", "-", "LEO-C"]
+    assert table.target.tolist() == ["aircraft", "target-2", "-"]
+    assert table.changes.tolist() == [1, 1, 1]
+    assert table.cross_range_m.tolist() == [45.0, 33.0, 8.0]
+    assert table.power_needed_w.tolist() == [130.0, 99.0, 10.0]
+    np.testing.assert_allclose(table.target_range_km, [10.0, 20.003, np.nan])
+    least = np.minimum.reduceat(sensed["isac"]["min_rate"], [0, 3, 6])
+    np.testing.assert_array_equal(table.min_rate_bit_s_hz, least)
+    assert table.status.tolist() == [
+        "2 met, 1 capped",
+        "1 met, 1 held, 1 no satellite in view",
+        "1 met, 1 no target in view",
+    ]
+    each = sensing_table(sensed)
+    assert len(each) == 8  # a short run: a row a dwell
+    assert each.changes.sum() == summary(sensed).sensing.changes
+    with pytest.raises(ValueError, match="every_s: expected a time above 0 s, got 0"):
+        sensing_table(sensed, every_s=0.0)
+
+
+@pytest.mark.parametrize(("duration_s", "rows"), [(12, 12), (300, 30), (600, 20), (601, 21), (86_400, 24)])
+def test_a_table_over_time_has_few_rows(sensed: Log, monkeypatch, duration_s: int, rows: int) -> None:
+    table = dwells(sensed)
+    long = pd.concat([table.iloc[[0]]] * duration_s, ignore_index=True).assign(t_s=np.arange(float(duration_s)))
+    monkeypatch.setattr("leosim.report.dwells.dwells", lambda log: long)
+    assert len(sensing_table(sensed)) == rows
+
+
+@pytest.fixture(scope="module")
+def flown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[simulation.Prepared, Log]]:
+    """Three dwells of the shipped pass, and what they were flown with."""
+    ready = simulation.prepare(load_scenario("isac_pass").with_(time={"duration_s": 3}))
+    with simulation.run(ready.scenario, tmp_path_factory.mktemp("summary") / "run.h5", prepared=ready) as run:
+        yield ready, run
+
+
+def test_elevation_of_the_sensing_satellite_is_that_at_the_receiver(flown: tuple[simulation.Prepared, Log]) -> None:
+    """Told by the users' geometry in the log, against the satellite flown over the receiver itself."""
+    ready, run = flown
+    table = dwells(run)
+    for k in range(3):
+        flying = ready.world.ephemeris.near(ready.sensing.site, k * SECOND_NS)
+        seen = orbit.geometry(flying, ready.sensing.site)
+        there = float(seen.elevation_rad[seen.sat == table.sat[k]][0])
+        assert table.elevation_rad[k] == pytest.approx(there, abs=np.radians(0.001))
+        assert there == seen.elevation_rad.max()  # the rule of the scenario
+
+
+def test_the_command_shows_dwells(flown: tuple[simulation.Prepared, Log], tmp_path: Path, monkeypatch, capsys) -> None:
+    def leosim(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["leosim", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return (int(stop.value.code or 0), *capsys.readouterr())
+
+    _, run = flown
+    code, shown, _ = leosim("info", str(run.path), "--sensing")
+    assert code == 0
+    assert "3 dwells with rsma" in shown
+    assert "elevation (deg)" in shown
+    assert "target-1" not in shown
+    table = sensing_table(run)
+    assert [line.split()[1] for line in shown.splitlines()[-3:]] == table.satellite.tolist()
+    code, shown, _ = leosim("info", str(run.path), "--sensing", "--json")
+    data = json.loads(shown)
+    assert data["sensing"]["dwells"] == 3
+    assert [row["status"] for row in data["sensing_table"]] == table.status.tolist()
+    assert data["sensing_table"][0].keys() == set(table.columns)
+    none = write_log(tmp_path / "none.h5")
+    code, shown, said = leosim("info", str(none), "--sensing")
+    assert (code, shown) == (2, "")
+    assert "has no dwells" in said

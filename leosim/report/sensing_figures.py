@@ -48,6 +48,7 @@ RADAR_MODES = {
     "no_sequence": "no radar sequence",
     "communication_only": "communication only",
 }
+RULES = {"highest": "highest", "best_snr": "best SNR"}
 FAINT = 0.05  # percent of the power: less is not seen
 POWERS = {"private_w": ("private", BLUE), "common_w": ("common", ORANGE), "radar_w": ("radar sequence", GREEN)}
 
@@ -77,7 +78,7 @@ def sensing(log: Log, axes: Sequence[Axes] | None = None, *, style: str = "defau
         strip, rates, bound, power = axes
         written = _satellites(strip, stays, letters)
         strip.set_ylabel(prefix or "satellite", rotation=0, ha="right", va="center", fontsize=letters.size)
-        _rates(rates, table)
+        _rates(rates, table, step_s)
         _bound(bound, table, step_s)
         _power(power, table, step_s)
         for ax in (rates, bound):
@@ -118,18 +119,21 @@ def _details(log: Log) -> list[str]:
     parts = [f"precoder {algorithm(about, 'isac')}"]
     parts += ["SDMA"] if isac.get("access") == "sdma" else []
     parts += [RADAR_MODES.get(isac["radar"], str(isac["radar"]))] if "radar" in isac else []
-    return parts + ([f"satellite {str(rule).replace('_', ' ')}"] if rule else [])
+    return parts + ([f"satellite {RULES.get(rule, rule)}"] if rule else [])
 
 
 def _legend_above(ax: Axes, look: Style, handles: Sequence[Any]) -> None:
-    """A legend above axes that have neighbours below, in one row if there is room."""
-    wide_pt = sum(_width_pt(handle.get_label(), look.small) + 3.2 * look.small for handle in handles)
-    rows = math.ceil(wide_pt / (58.0 * look.width))
+    """A legend above axes that have neighbours below, in as few rows as there is room for."""
+    widths = [_width_pt(handle.get_label(), look.small) + 3.4 * look.small for handle in handles]
+    for rows in range(1, len(handles) + 1):
+        columns = math.ceil(len(handles) / rows)
+        if sum(max(widths[k * rows : (k + 1) * rows], default=0.0) for k in range(columns)) < 58.0 * look.width:
+            break
     ax.legend(
         handles=list(handles),
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=math.ceil(len(handles) / rows),
+        ncols=columns,
         frameon=False,
         fontsize=look.small,
         borderaxespad=0.15,
@@ -239,9 +243,15 @@ def _shade(ax: Axes, table: pd.DataFrame, step_s: float) -> None:
             ax.axvspan(begin, begin + length, color=colour, alpha=0.15, linewidth=0, zorder=0, label=ISAC_STATUS[code])
 
 
-def _rates(ax: Axes, table: pd.DataFrame) -> None:
-    ax.plot(table.t_s, table.min_rate_bit_s_hz, color=BLUE, label="statistical", zorder=3)
-    ax.plot(table.t_s, table.min_ergodic_bit_s_hz, color=ORANGE, linestyle="--", label="ergodic", zorder=3)
+def _steps(ax: Axes, table: pd.DataFrame, values: pd.Series, step_s: float, **look: Any) -> None:
+    """A line with a value a dwell, which holds until the next one; none where it is nan."""
+    edges = np.append(table.t_s, table.t_s.iloc[-1] + step_s)
+    ax.stairs(values, edges, baseline=None, linewidth=matplotlib.rcParams["lines.linewidth"], **look)
+
+
+def _rates(ax: Axes, table: pd.DataFrame, step_s: float) -> None:
+    _steps(ax, table, table.min_rate_bit_s_hz, step_s, color=BLUE, label="statistical", zorder=3)
+    _steps(ax, table, table.min_ergodic_bit_s_hz, step_s, color=ORANGE, linestyle="--", label="ergodic", zorder=3)
     ax.set_ylim(bottom=0.0)
     ax.set_ylabel(f"least rate\n({RATE_UNIT})")
     ax.grid(axis="y")
@@ -260,8 +270,8 @@ def _beyond(table: pd.DataFrame) -> np.ndarray:
 
 
 def _bound(ax: Axes, table: pd.DataFrame, step_s: float) -> None:
-    ax.plot(table.t_s, table.cross_range_asked_m, color=BLACK, linestyle="--", label="asked", zorder=2.8)
-    ax.plot(table.t_s, table.cross_range_m, color=BLUE, label="met", zorder=3)
+    _steps(ax, table, table.cross_range_asked_m, step_s, color=BLACK, linestyle="--", label="asked", zorder=2.8)
+    _steps(ax, table, table.cross_range_m, step_s, color=BLUE, label="met", zorder=3)
     ax.set_yscale("log")
     known = table[["cross_range_asked_m", "cross_range_m"]].to_numpy()
     known = known[np.isfinite(known)]
@@ -304,13 +314,12 @@ def _sent(table: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _power(ax: Axes, table: pd.DataFrame, step_s: float) -> None:
-    t_s = np.append(table.t_s, table.t_s.iloc[-1] + step_s)
-    below = np.zeros(len(t_s))
+    edges = np.append(table.t_s, table.t_s.iloc[-1] + step_s)
+    below = np.zeros(len(table))
     for kind, share in _sent(table).items():
         label, colour = POWERS[kind]
-        above = below + np.append(share, share[-1])
-        ax.fill_between(t_s, below, above, step="post", color=colour, linewidth=0, alpha=0.85, label=label)
-        below = above
+        ax.stairs(below + share, edges, baseline=below, fill=True, color=colour, linewidth=0, alpha=0.85, label=label)
+        below = below + share
     ax.set_ylim(0.0, 100.0)
     ax.set_yticks([0, 50, 100])
     ax.set_ylabel("power (%)")
