@@ -42,7 +42,7 @@ class Params:
         default=0.9, metadata={"doc": "share of the gain all the power can do that is asked when it is capped"}
     )
     starts: int = field(default=40, metadata={"doc": "limit of the starts of a design without a precoder before"})
-    warm_starts: int = field(default=1, metadata={"doc": "of those, tried beside the precoder before"})
+    warm_starts: int = field(default=5, metadata={"doc": "of those, tried beside the precoder before"})
     iterations: int = field(default=300, metadata={"doc": "limit of the iterations from one start"})
 
     def __post_init__(self) -> None:
@@ -139,11 +139,29 @@ def search(problem: Problem, params: Params) -> list[Found]:
 
 
 def follow(problem: Problem, start: np.ndarray, params: Params) -> list[Found]:
-    """The local optima that the precoders before and a few of the structured starts lead to."""
+    """The local optima that the precoders before and a few structured starts lead to.
+
+    Those with all private streams, and with one on or off against the best known: first that of the user whose
+    direction is nearest to another's.
+    """
     found = [climb(problem, start, WARM_MU, WARM_INSIDE, params.iterations)]
-    if params.warm_starts:
-        found += search(problem, replace(params, starts=params.warm_starts))
+    if not params.warm_starts:
+        return found
+    found.append(cold(problem, (), params))
+    if problem.mode.common:
+        best = max(found, key=lambda one: one.min_rate).p
+        off = set(np.flatnonzero(~np.any(best[: problem.users], axis=1)).tolist())
+        flips = [tuple(sorted(off ^ {user})) for user in crowded(problem)]
+        found += [cold(problem, subset, params) for subset in flips[: params.warm_starts - 1] if subset]
     return found
+
+
+def crowded(problem: Problem) -> list[int]:
+    """Users by how near their direction is to that of another, the nearest first."""
+    unit = problem.channel / np.linalg.norm(problem.channel, axis=1)[:, None]
+    alike = np.abs(unit @ unit.T)
+    np.fill_diagonal(alike, 0.0)
+    return [int(user) for user in np.argsort(-alike.max(axis=1), kind="stable")]
 
 
 def cold(problem: Problem, subset: tuple[int, ...], params: Params) -> Found:
