@@ -118,7 +118,7 @@ def test_quality_over_drops(benchmark, power_dbw):
     params = rsma_sdr.Params(**MODE)
     found = benchmark.pedantic(lambda: [rsma_sdr.algorithm_1(x, params) for x in problems], rounds=2)
     fast = [rsma.solve(x, None, rsma.Params(**MODE))[0] for x in problems]
-    climbed = [rsma.climb(x, y.p, rsma.WARM_MU, rsma.WARM_INSIDE, 300)[0] for x, y in zip(problems, found, strict=True)]
+    climbed = [rsma.climb(x, y.p, rsma.WARM_MU, rsma.WARM_INSIDE, 300).p for x, y in zip(problems, found, strict=True)]
     rates = np.array(
         [[rate(x, p) for p in (y.p, f, c)] for x, y, f, c in zip(problems, found, fast, climbed, strict=True)]
     )

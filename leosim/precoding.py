@@ -15,7 +15,10 @@ import numpy as np
 from leosim import rate_splitting
 from leosim.antenna import gram, steering
 from leosim.records import (
+    CAPPED,
     COMMON_STREAM,
+    HELD,
+    MET,
     RADAR_SEQUENCE,
     DownlinkUsers,
     Illumination,
@@ -191,6 +194,69 @@ def weights_of(previous: IsacPrecoder, users: DownlinkUsers) -> np.ndarray | Non
     streams = np.array([*places, len(previous.user) - 2, len(previous.user) - 1])
     kept = np.where((directions >= 0)[:, None] & (streams >= 0), old[np.ix_(directions, streams)], 0.0)
     return kept if np.any(kept) else None
+
+
+def check(access: str, radar: str, on_infeasible: str, cap_share: float) -> None:
+    """Raise ValueError for what no precoder knows: an access, a use of the radar sequence, an answer, a share."""
+    mode(access, radar)
+    if on_infeasible not in ON_INFEASIBLE:
+        raise ValueError(f"on_infeasible: expected one of {', '.join(ON_INFEASIBLE)}, got {on_infeasible!r}")
+    if not 0.0 < cap_share <= 1.0:
+        raise ValueError(f"cap_share: expected a share in (0, 1], got {cap_share!r}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One dwell's problem, and what becomes of its threshold.
+
+    status : MET, CAPPED or HELD; before : [stream, dim] the precoder before, of unit power on the directions of
+    now, None where no user stays; settled : precoders that need no design (held, or nobody to serve), or None
+    """
+
+    users: DownlinkUsers
+    target: Illumination
+    problem: Problem
+    basis: Span
+    status: int
+    before: np.ndarray | None
+    settled: np.ndarray | None
+
+    def record(self, p: np.ndarray, iterations: int = 0) -> IsacPrecoder:
+        """Precoders [stream, dim] of unit power as what is transmitted and logged."""
+        return record(self.users, self.target, self.problem, self.basis, p, self.status, iterations)
+
+
+def task(
+    users: DownlinkUsers,
+    target: Illumination,
+    previous: IsacPrecoder | None,
+    how: Mode,
+    on_infeasible: str,
+    cap_share: float,
+) -> Task:
+    """The task of a dwell. A threshold beyond the power is capped or, on request, the precoder before is held.
+
+    With nobody to serve, a radar sequence takes the whole power to the target in each mode that senses.
+    Raises InfeasibleError for such a threshold with on_infeasible "raise".
+    """
+    problem, basis = reduce(users, target, how, cap_share)
+    asked = asked_share(users, target)
+    feasible = not how.sensing or asked <= 1.0
+    if not feasible and on_infeasible == "raise":
+        raise InfeasibleError(
+            f"a gain of {target.gain_w:.6g} W on target {target.target} needs "
+            f"{asked * users.power_w:.6g} W, more than the {users.power_w:.6g} W of satellite {users.sat}: "
+            'ask for less, give more power, or set on_infeasible to "cap" or "hold"'
+        )
+    weights = weights_of(previous, users) if previous is not None else None
+    before = None if weights is None else (basis.on.T @ weights).T / math.sqrt(users.power_w)
+    if not feasible and on_infeasible == "hold" and before is not None:
+        return Task(users, target, problem, basis, HELD, before, polish(problem, before))
+    settled = None
+    if not problem.users:
+        settled = np.zeros((2, problem.target.size))
+        settled[-1] = problem.target * how.sensing
+    return Task(users, target, problem, basis, MET if feasible else CAPPED, before, settled)
 
 
 def record(

@@ -13,8 +13,8 @@ from itertools import combinations
 import numpy as np
 
 from leosim import barrier, precoding
-from leosim.precoding import Problem, Span
-from leosim.records import CAPPED, HELD, MET, DownlinkUsers, Illumination, IsacPrecoder
+from leosim.precoding import Problem
+from leosim.records import DownlinkUsers, Illumination, IsacPrecoder
 
 FIRST_MU, WARM_MU, LAST_MU = 0.1, 1e-3, 1e-7  # barrier parameters: of a cold start, of a warm one, at the end
 INSIDE, WARM_INSIDE = 0.3, 0.02  # share of the way a start is moved inside the radar threshold and the power budget
@@ -46,12 +46,7 @@ class Params:
     iterations: int = field(default=300, metadata={"doc": "limit of the iterations from one start"})
 
     def __post_init__(self) -> None:
-        precoding.mode(self.access, self.radar)
-        if self.on_infeasible not in precoding.ON_INFEASIBLE:
-            names = ", ".join(precoding.ON_INFEASIBLE)
-            raise ValueError(f"on_infeasible: expected one of {names}, got {self.on_infeasible!r}")
-        if not 0.0 < self.cap_share <= 1.0:
-            raise ValueError(f"cap_share: expected a share in (0, 1], got {self.cap_share!r}")
+        precoding.check(self.access, self.radar, self.on_infeasible, self.cap_share)
         for name, least in (("starts", 1), ("warm_starts", 0), ("iterations", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -66,28 +61,11 @@ def design(users: DownlinkUsers, target: Illumination, previous: IsacPrecoder | 
     Raises precoding.InfeasibleError for such a threshold with on_infeasible "raise".
     """
     how = precoding.mode(params.access, params.radar)
-    problem, basis = precoding.reduce(users, target, how, params.cap_share)
-    asked = precoding.asked_share(users, target)
-    feasible = not how.sensing or asked <= 1.0
-    if not feasible and params.on_infeasible == "raise":
-        raise precoding.InfeasibleError(
-            f"a gain of {target.gain_w:.6g} W on target {target.target} needs "
-            f"{asked * users.power_w:.6g} W, more than the {users.power_w:.6g} W of satellite {users.sat}: "
-            'ask for less, give more power, or set on_infeasible to "cap" or "hold"'
-        )
-    before = carried(users, basis, previous)
-    if not feasible and params.on_infeasible == "hold" and before is not None:
-        p = precoding.polish(problem, before)
-        return precoding.record(users, target, problem, basis, p, HELD, 0)
+    task = precoding.task(users, target, previous, how, params.on_infeasible, params.cap_share)
+    if task.settled is not None:
+        return task.record(task.settled)
     same = previous is not None and int(previous.sat) == users.sat and np.array_equal(previous.user[:-2], users.user)
-    p, iterations = solve(problem, before if same else None, params)
-    return precoding.record(users, target, problem, basis, p, MET if feasible else CAPPED, iterations)
-
-
-def carried(users: DownlinkUsers, basis: Span, previous: IsacPrecoder | None) -> np.ndarray | None:
-    """The precoder before as precoders [stream, dim] of unit power on the directions of now; None if none stays."""
-    weights = precoding.weights_of(previous, users) if previous is not None else None
-    return None if weights is None else (basis.on.T @ weights).T / math.sqrt(users.power_w)
+    return task.record(*solve(task.problem, task.before if same else None, params))
 
 
 @dataclass(frozen=True)
@@ -104,10 +82,6 @@ def solve(problem: Problem, start: np.ndarray | None, params: Params) -> tuple[n
 
     start : [stream, dim] precoders before, or None
     """
-    if not problem.users:
-        p = np.zeros((2, problem.target.size), dtype=complex)
-        p[-1] = problem.target * problem.mode.sensing
-        return p, 0
     found = search(problem, params) if start is None else follow(problem, start, params)
     return max(found, key=lambda one: one.min_rate).p, sum(one.iterations for one in found)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from leosim import conic, precoding, rate_splitting
 from leosim.precoding import Mode, Problem
-from leosim.records import CAPPED, HELD, MET, DownlinkUsers, Illumination, IsacPrecoder
+from leosim.records import DownlinkUsers, Illumination, IsacPrecoder
 
 SILENT = 1e-6  # of the power: below it a stream is what a program's tolerance leaves; its rank of 0 / 0 counts as one
 MOST_ASKED = 1.0 - 1e-6  # of the power on the target: with all of it the programs have no interior
@@ -54,12 +54,7 @@ class Params:
     most_outer: int = field(default=20, metadata={"doc": "outer iterations, at most"})
 
     def __post_init__(self) -> None:
-        precoding.mode(self.access, self.radar)
-        if self.on_infeasible not in precoding.ON_INFEASIBLE:
-            names = ", ".join(precoding.ON_INFEASIBLE)
-            raise ValueError(f"on_infeasible: expected one of {names}, got {self.on_infeasible!r}")
-        if not 0.0 < self.cap_share <= 1.0:
-            raise ValueError(f"cap_share: expected a share in (0, 1], got {self.cap_share!r}")
+        precoding.check(self.access, self.radar, self.on_infeasible, self.cap_share)
         for name in ("start", "step", "rank_tolerance", "rate_tolerance"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
@@ -78,27 +73,11 @@ def design(users: DownlinkUsers, target: Illumination, previous: IsacPrecoder | 
     Raises precoding.InfeasibleError for such a threshold with on_infeasible "raise".
     """
     how = precoding.mode(params.access, params.radar)
-    problem, basis = precoding.reduce(users, target, how, params.cap_share)
-    asked = precoding.asked_share(users, target)
-    feasible = not how.sensing or asked <= 1.0
-    if not feasible and params.on_infeasible == "raise":
-        raise precoding.InfeasibleError(
-            f"a gain of {target.gain_w:.6g} W on target {target.target} needs "
-            f"{asked * users.power_w:.6g} W, more than the {users.power_w:.6g} W of satellite {users.sat}: "
-            'ask for less, give more power, or set on_infeasible to "cap" or "hold"'
-        )
-    if not feasible and params.on_infeasible == "hold" and previous is not None:
-        kept = precoding.weights_of(previous, users)
-        if kept is not None:
-            p = precoding.polish(problem, kept.T @ basis.on)
-            return precoding.record(users, target, problem, basis, p, HELD, 0)
-    if not problem.users:
-        p = np.zeros((2, problem.target.size))
-        p[-1] = problem.target * how.sensing
-        return precoding.record(users, target, problem, basis, p, MET if feasible else CAPPED, 0)
-    found = algorithm_1(problem, params)
-    status = MET if feasible else CAPPED
-    return precoding.record(users, target, problem, basis, found.p, status, sum(found.inner))
+    task = precoding.task(users, target, previous, how, params.on_infeasible, params.cap_share)
+    if task.settled is not None:
+        return task.record(task.settled)
+    found = algorithm_1(task.problem, params)
+    return task.record(found.p, sum(found.inner))
 
 
 @dataclass(frozen=True)
