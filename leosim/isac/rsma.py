@@ -153,8 +153,8 @@ def climb(problem: Problem, start: np.ndarray, mu: float, inside: float, limit: 
     common = problem.mode.common and problem.users in streams
     x, border = interior(problem, start, streams, inside)
     _, iterations, _ = barrier.climb(
-        problem.channel,
-        problem.target,
+        np.ascontiguousarray(problem.channel),
+        np.ascontiguousarray(problem.target),
         min(problem.asked, LARGEST_ASKED),
         streams,
         problem.mode.cancelled,
