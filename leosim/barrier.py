@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 TO_BOUNDARY = 0.99  # share of the way to a constraint that one step may go
-ARMIJO = 1e-4  # of the predicted decrease that a step must achieve
+ARMIJO = 1e-4  # of the predicted rise of the merit that a step must achieve
 SHRINK = 0.5  # of a step that does not
 PENALTY = 2.0  # of a misfit in the merit, over the price of the constraint
 ROUNDING = 1e-14  # of the merit, below which it does not count
@@ -22,35 +22,48 @@ SMALLEST_STEP = 1e-10
 CENTRED = 10.0  # optimality error over the barrier parameter at which the parameter falls
 SADDLES = 1e-6  # barrier parameter above which it does not fall where the matrix had to be shifted
 FALL, FALL_POWER = 0.3, 1.2  # the parameter falls to the lesser of 0.3 mu and mu^1.2
-FIRST_SHIFT, RISE_SHIFT, FALL_SHIFT, LARGEST_SHIFT = 1e-4, 8.0, 1.0 / 3.0, 1e12  # that make the matrix positive
+FIRST_SHIFT, SMALLEST_SHIFT, LARGEST_SHIFT = 1e-4, 1e-12, 1e12  # of the diagonal, that make the matrix positive
+FIRST_RISE, RISE_SHIFT, FALL_SHIFT = 100.0, 8.0, 1.0 / 3.0  # from one try, and one iteration, to the next
 SPREAD_OF_PRICES = 1e8  # a dual price stays within this factor of mu over its constraint
 
 
 @njit(cache=True, nogil=True)
+def members(n_user: int, stream: np.ndarray, cancelled: bool) -> np.ndarray:
+    """Which rows of x are part of the sums B (interference), A (and the own stream), E (and the common one).
+
+    stream : [row // 2] number of the stream, a user, K (common) or K + 1 (radar)
+    Returns [user, 3, row], 1 or 0.
+    """
+    out = np.zeros((n_user, 3, 2 * stream.size))
+    for k in range(n_user):
+        for r in range(2 * stream.size):
+            s = stream[r // 2]
+            if s == n_user:
+                out[k, 2, r] = 1.0
+            elif s < n_user or not cancelled:
+                out[k, 1:, r] = 1.0
+                out[k, 0, r] = 0.0 if s == k else 1.0
+    return out
+
+
+@njit(cache=True, nogil=True)
 def terms(
-    channel: np.ndarray, target: np.ndarray, stream: np.ndarray, cancelled: bool, x: np.ndarray, member: np.ndarray
+    channel: np.ndarray, target: np.ndarray, member: np.ndarray, x: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Received amplitudes and the sums of powers in the rates.
 
-    stream : [row // 2] number of the stream: a user, K (common), K + 1 (radar); x : [row, dim] real and
-    imaginary parts of the precoders; member : [user, 3, row] filled with 1 where a row is part of the sum
-    Returns y [user, row], sums [user, 3] (B: interference and noise, A: and the own stream, E: and the common
-    one) and the amplitudes on the target [row].
+    x : [row, dim] real and imaginary parts of the precoders in turn; member : of `members`
+    Returns y [user, row], the sums B, A, E with the noise [user, 3] and the amplitudes on the target [row].
     """
     n_user, rows = channel.shape[0], x.shape[0]
     y = np.zeros((n_user, rows))
     sums = np.ones((n_user, 3))
     for k in range(n_user):
         for r in range(rows):
-            s = stream[r // 2]
             value = 0.0
             for d in range(x.shape[1]):
                 value += channel[k, d] * x[r, d]
             y[k, r] = value
-            received = s < n_user or (s == n_user + 1 and not cancelled)
-            member[k, 0, r] = 1.0 if received and s != k else 0.0
-            member[k, 1, r] = 1.0 if received else 0.0
-            member[k, 2, r] = 1.0 if received or s == n_user else 0.0
             for i in range(3):
                 sums[k, i] += member[k, i, r] * value * value
     on_target = np.zeros(rows)
@@ -333,6 +346,36 @@ def slopes(
 
 
 @njit(cache=True, nogil=True)
+def factorise(full: np.ndarray, last_shift: float, factor: np.ndarray) -> float:
+    """Cholesky factor of a matrix, shifted along its diagonal until it is positive definite; returns the shift.
+
+    full : its lower triangle; last_shift : the last one that was needed, 0: none yet. Above LARGEST_SHIFT: failed.
+    """
+    shift = 0.0
+    while True:
+        for i in range(full.shape[0]):
+            for j in range(i + 1):
+                factor[j, i] = full[i, j]
+            factor[i, i] += shift
+        if shift > LARGEST_SHIFT or cholesky(factor):
+            return shift
+        if shift > 0.0:
+            shift *= RISE_SHIFT if last_shift > 0.0 else FIRST_RISE
+        else:
+            shift = max(SMALLEST_SHIFT, FALL_SHIFT * last_shift) if last_shift > 0.0 else FIRST_SHIFT
+
+
+@njit(cache=True, nogil=True)
+def longest(s: np.ndarray, ds: np.ndarray) -> float:
+    """The longest step, up to 1, that keeps s a share away from 0."""
+    size = 1.0
+    for i in range(s.size):
+        if ds[i] < 0.0:
+            size = min(size, -TO_BOUNDARY * s[i] / ds[i])
+    return size
+
+
+@njit(cache=True, nogil=True)
 def climb(
     channel: np.ndarray,
     target: np.ndarray,
@@ -349,26 +392,29 @@ def climb(
     """Follow the barrier's path from a strictly feasible x, border (both updated in place).
 
     Slacks s stand between the constraints and their logarithms, so that a step may follow the tangent of a
-    curved constraint; a merit function with the misfits `|c - s|` decides on its length.
+    curved constraint (without them it is as short as the root of the distance to it). The length of a step is
+    decided by the merit `t + mu sum log s - sum penalty |c - s|`, the misfits kept in a tube that narrows with mu.
+
+    channel : [user, dim]; target : [dim]; stream, x : as in `members`, `terms`; border : as in `constraints`
+    mu, mu_end : barrier parameter, first and last (nat); limit : of the iterations
     Returns the last mu, the iterations spent and whether mu_end was reached.
     """
-    n_user, rows, dim = channel.shape[0], x.shape[0], x.shape[1]
+    rows, dim = x.shape
     n_x = rows * dim
     n = n_x + border.size
-    member = np.zeros((n_user, 3, rows))
-    y, sums, on_target = terms(channel, target, stream, cancelled, x, member)
+    member = members(channel.shape[0], stream, cancelled)
+    y, sums, on_target = terms(channel, target, member, x)
     c = constraints(sums, on_target, np.sum(x * x), asked, common, border)
     s = c.copy()
     z = mu / s
     full, factor = np.empty((n, n)), np.empty((n, n))
-    rest, step, second = np.empty(n), np.empty(n), np.empty(n)
-    ds, dz, ds_first, tangent = np.empty(c.size), np.empty(c.size), np.empty(c.size), np.empty(c.size)
-    last_shift = 0.0
-    shift = 0.0
-    penalty = np.empty(c.size)
+    rest, step, plain = np.empty(n), np.empty(n), np.empty(n)
+    ds, ds_plain, tangent = np.empty(c.size), np.empty(c.size), np.empty(c.size)
+    shift, last_shift = 0.0, 0.0
     spent = 0
     while True:
-        jacobian_product(channel, target, common, asked, x, y, sums, on_target, member, z, rest)
+        point = (channel, target, common, asked, x, y, sums, on_target, member)
+        jacobian_product(*point, z, rest)
         rest[n_x] += 1.0
         fixed = max(np.max(np.abs(rest)), np.max(np.abs(c - s)))
         while True:
@@ -382,93 +428,70 @@ def climb(
             return mu, spent, False
         spent += 1
         sigma = z / s
-        jacobian_product(channel, target, common, asked, x, y, sums, on_target, member, mu / s - sigma * (c - s), step)
-        step[n_x] += 1.0
-        matrix(channel, target, common, asked, x, y, sums, on_target, member, z, sigma, full)
-        shift = 0.0
-        while True:
-            for i in range(n):
-                for j in range(i + 1):
-                    factor[j, i] = full[i, j]
-                factor[i, i] += shift
-            if cholesky(factor):
-                break
-            if shift == 0.0:
-                shift = max(1e-12, last_shift * FALL_SHIFT) if last_shift > 0.0 else FIRST_SHIFT
-            else:
-                shift *= RISE_SHIFT if last_shift > 0.0 else 100.0
-            if shift > LARGEST_SHIFT:
-                return mu, spent, False
+        matrix(*point, z, sigma, full)
+        shift = factorise(full, last_shift, factor)
+        if shift > LARGEST_SHIFT:
+            return mu, spent, False
         if shift > 0.0:
             last_shift = shift
+        jacobian_product(*point, mu / s - sigma * (c - s), step)
+        step[n_x] += 1.0
         back_substitute(factor, step)
-        slopes(channel, target, common, asked, x, y, sums, on_target, member, step, ds)
+        slopes(*point, step, ds)
         ds += c - s
-        for i in range(c.size):
-            dz[i] = mu / s[i] - z[i] - sigma[i] * ds[i]
-            penalty[i] = PENALTY * max(z[i], z[i] + dz[i])
+        dz = mu / s - z - sigma * ds
+        penalty = PENALTY * np.maximum(z, z + dz)
         misfit = np.sum(penalty * np.abs(c - s))
         merit = border[0] + mu * np.sum(np.log(s)) - misfit
-        slope = step[n_x] + mu * np.sum(ds / s) + misfit
-        longest = 1.0
-        for i in range(c.size):
-            if ds[i] < 0.0:
-                longest = min(longest, -TO_BOUNDARY * s[i] / ds[i])
-        size = longest
+        slope = max(0.0, step[n_x] + mu * np.sum(ds / s) + misfit)
+        tube = max(TUBE * math.sqrt(mu), np.max(s - c))
+        first = longest(s, ds)
+        size = first
+        tries = 0
         corrected = False
         moved = False
         while size > SMALLEST_STEP:
             x_new = x + size * step[:n_x].reshape((rows, dim))
             border_new = border + size * step[n_x:]
             s_new = s + size * ds
-            y_new, sums_new, on_target_new = terms(channel, target, stream, cancelled, x_new, member)
+            y_new, sums_new, on_target_new = terms(channel, target, member, x_new)
             c_new = constraints(sums_new, on_target_new, np.sum(x_new * x_new), asked, common, border_new)
-            if size == longest and not corrected:
+            if tries == 0:
                 tangent[:] = c_new - s_new
-            for i in range(c.size):
-                s_new[i] = max(s_new[i], c_new[i])
+            tries += 1
+            s_new = np.maximum(s_new, c_new)
             merit_new = border_new[0] + mu * np.sum(np.log(s_new)) - np.sum(penalty * np.abs(c_new - s_new))
-            near = np.max(s_new - c_new) <= max(TUBE * math.sqrt(mu), np.max(s - c))
+            near = np.max(s_new - c_new) <= tube
             if near and merit_new >= merit + ARMIJO * size * slope - ROUNDING * abs(merit):
                 moved = True
                 break
-            if corrected:
-                step[:] = second
-                ds[:] = ds_first
-                corrected = False
-                size = SHRINK * longest
-            elif size == longest and np.sum(penalty * np.abs(tangent)) >= misfit:
-                # the constraints bend away over a full step: aim at where they are after it
-                second[:] = step
-                ds_first[:] = ds
-                jacobian_product(
-                    channel, target, common, asked, x, y, sums, on_target, member,
-                    mu / s - sigma * (longest * (c - s) + tangent), step,
-                )  # fmt: skip
+            if tries == 1 and np.sum(penalty * np.abs(tangent)) >= misfit:
+                # the constraints bend away over the step: aim once at where they are after it
+                plain[:] = step
+                ds_plain[:] = ds
+                ds[:] = first * (c - s) + tangent
+                jacobian_product(*point, mu / s - sigma * ds, step)
                 step[n_x] += 1.0
                 back_substitute(factor, step)
-                slopes(channel, target, common, asked, x, y, sums, on_target, member, step, ds)
-                ds += longest * (c - s) + tangent
-                size = 1.0
-                for i in range(c.size):
-                    if ds[i] < 0.0:
-                        size = min(size, -TO_BOUNDARY * s[i] / ds[i])
+                slopes(*point, step, tangent)
+                ds += tangent
+                size = longest(s, ds)
                 corrected = True
-            else:
-                size *= SHRINK
+                continue
+            if corrected:
+                step[:] = plain
+                ds[:] = ds_plain
+                size = first
+                corrected = False
+            size *= SHRINK
         if not moved:
             if mu <= mu_end:
                 return mu, spent, False
             mu = max(mu_end, FALL * mu)  # rounding: nothing more to gain at this mu
             continue
-        size_z = 1.0
-        for i in range(c.size):
-            dz[i] = mu / s[i] - z[i] - sigma[i] * ds[i]
-            if dz[i] < 0.0:
-                size_z = min(size_z, -TO_BOUNDARY * z[i] / dz[i])
+        dz = mu / s - z - sigma * ds
+        z += longest(z, dz) * dz
         x[:] = x_new
         border[:] = border_new
         y, sums, on_target, c, s = y_new, sums_new, on_target_new, c_new, s_new
-        for i in range(c.size):
-            z[i] += size_z * dz[i]
-            z[i] = min(max(z[i], mu / (SPREAD_OF_PRICES * s[i])), SPREAD_OF_PRICES * mu / s[i])
+        z = np.minimum(np.maximum(z, mu / (SPREAD_OF_PRICES * s)), SPREAD_OF_PRICES * mu / s)

@@ -61,9 +61,9 @@ def point(seed, radar="no_sic", access="rsma"):
 
 def at(problem, streams, x, border):
     """Values of the constraints, and what their derivatives are computed from."""
-    member = np.zeros((problem.users, 3, len(x)))
     how = problem.mode
-    y, sums, on_target = barrier.terms(problem.channel, problem.target, streams, how.cancelled, x, member)
+    member = barrier.members(problem.users, streams, how.cancelled)
+    y, sums, on_target = barrier.terms(problem.channel, problem.target, member, x)
     c = barrier.constraints(sums, on_target, float(np.sum(x**2)), problem.asked, how.common, border)
     return c, (problem.channel, problem.target, how.common, problem.asked, x, y, sums, on_target, member)
 
