@@ -18,6 +18,7 @@ from matplotlib.projections.polar import PolarAxes
 from test_summary import DWELLS, EFFECTIVE_NS, EPOCHS, NAMES, SATS, SETS, write_log
 
 from leosim import simulation
+from leosim.antenna import steering
 from leosim.log import Log, open_log
 from leosim.records import BEAM
 from leosim.report import figures, sensing_figures
@@ -259,7 +260,7 @@ def test_busiest_users_of_a_crowd(tmp_path: Path) -> None:
 
 
 def test_what_is_unknown_is_refused_with_what_is_known(log: Log, other: Log, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"rates, cdf, serving, sky, handovers, sensing, got 'pie'"):
+    with pytest.raises(ValueError, match=r"rates, cdf, serving, sky, handovers, sensing, beams, got 'pie'"):
         plot(log, "pie", tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"default, ieee, slides, got 'poster'"):
         plot(log, "rates", tmp_path / "a.png", "poster")
@@ -396,3 +397,50 @@ def test_sensing_is_drawn_where_there_is_some(log: Log, sensed: Log, tmp_path: P
     assert figures.Plots(sensed).sensing(axes) is axes[1]
     with pytest.raises(ValueError, match="axes: expected 4, for satellites, rates, bound, power, got 2"):
         figures.sensing(sensed, axes[:2])
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_beams_mark_users_and_target_and_name_the_dwell(sensed: Log, style: str) -> None:
+    ax = figures.beams(sensed, t_s=2.5, style=style)
+    written = texts(ax.figure)
+    row = sensed["isac"].row(2)
+    share = 100 * row.power_w / row.power_w.sum()
+    for name, of in (("private", [0, 1]), ("common", [2]), ("radar sequence", [3])):
+        assert f"{name}\n{share[of].sum():.0f} %" in written
+    assert {"users", "target", "along-track cosine", "cross-track cosine", "share of full gain (dB)"} <= set(written)
+    assert any(text.startswith("LEO-B, 2 s, capped, precoder rsma") for text in written)
+    users, target = ax.lines
+    np.testing.assert_array_equal(users.get_xydata(), row.cosines[:2])
+    np.testing.assert_array_equal(target.get_xydata(), row.cosines[2:])
+    for low, high, places in zip(*np.transpose([ax.get_xlim(), ax.get_ylim()]), row.cosines.T, strict=True):
+        assert low < places.min()
+        assert places.max() < high
+    frame = ax.figure.bbox
+    for panel in panels(ax):
+        box = panel.get_tightbbox()
+        assert frame.x0 <= box.x0
+        assert box.x1 <= frame.x1
+        assert frame.y0 <= box.y0
+        assert box.y1 <= frame.y1
+
+
+def test_patterns_are_those_of_precoders_written_out(sensed: Log) -> None:
+    row = sensed["isac"].row(7)
+    u, w, gain_w = sensing_figures._pattern(row, 6, 4)
+    p = steering(row.cosines, 6, 4).T @ row.weights
+    for i, j in ((0, 0), (40, 3), (80, 80)):
+        expected = np.abs(np.conj(steering(np.array([u[i], w[j]]), 6, 4)) @ p) ** 2
+        np.testing.assert_allclose(gain_w[i * len(w) + j], expected, rtol=1e-9)
+
+
+def test_which_dwell_a_figure_of_beams_shows(sensed: Log) -> None:
+    assert any("LEO-B, 4 s, held" in text for text in texts(figures.beams(sensed).figure))
+    without = figures.beams(sensed, t_s=6.0)
+    assert any("no target in view" in text for text in texts(without.figure))
+    assert len(without.lines) == 1
+    with pytest.raises(ValueError, match="3 s, which has none"):
+        figures.beams(sensed, t_s=3.0)
+    with pytest.raises(ValueError, match="from 0 to below 8 s, got 8"):
+        figures.beams(sensed, t_s=8.0)
+    with pytest.raises(ValueError, match="axes: expected 3, for private, common, radar sequence, got 1"):
+        figures.beams(sensed, list(Figure().subplots(1, 1, squeeze=False)[0]))

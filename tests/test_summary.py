@@ -44,7 +44,12 @@ SCENARIO = {
 }
 
 SENSING = {
-    "sensing": {"power_dbm": 50.0, "satellite": "best_snr", "targets": [{"name": "aircraft"}, {"name": ""}]},
+    "sensing": {
+        "power_dbm": 50.0,
+        "array": [6, 4],
+        "satellite": "best_snr",
+        "targets": [{"name": "aircraft"}, {"name": ""}],
+    },
     "isac": {"algorithm": "rsma", "access": "sdma", "radar": "sic"},
 }
 # Of each dwell: satellite, target, status, bound met (m), SNR (dB), power needed (W), bistatic angle (degrees)
@@ -80,9 +85,9 @@ def write_dwell(writer: LogWriter, k: int, rng: np.random.Generator) -> None:
         power_w=rng.random(many),
         rate=np.ones(many),
         split=np.zeros(many),
-        cosines=np.zeros((3 if many else 0, 2)),
-        weight_re=np.zeros(3 * many),
-        weight_im=np.zeros(3 * many),
+        cosines=0.2 * rng.random((3 if many else 0, 2)),
+        weight_re=rng.random(3 * many),
+        weight_im=rng.random(3 * many),
         ergodic=np.ones(many),
         min_ergodic=rng.random() + 0.5 if many else np.nan,
         cross_range_asked_m=30.0 if aimed else np.nan,

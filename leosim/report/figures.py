@@ -57,7 +57,7 @@ from leosim.report.look import (
     _width_pt,
     describe,
 )
-from leosim.report.sensing_figures import sensing
+from leosim.report.sensing_figures import beams, sensing
 from leosim.units import NS_PER_S, rad_to_deg
 
 RATES = {"hardening": "hardening rate", "ergodic": "ergodic rate"}
@@ -675,8 +675,9 @@ KINDS: dict[str, Callable[..., Axes]] = {
     "sky": sky,
     "handovers": handovers,
     "sensing": sensing,
+    "beams": beams,
 }
-NEED_SENSING = ("sensing",)
+NEED_SENSING = ("sensing", "beams")
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
@@ -745,6 +746,10 @@ class Plots:
         """Satellites, rates, bounds and powers of the sensing service; `axes` are four."""
         return sensing(self.log, axes, **options)
 
+    def beams(self, t_s: float | None = None, axes: Sequence[Axes] | None = None, **options: Any) -> Axes:
+        """Where the streams of one dwell go; `axes` are one a kind of stream."""
+        return beams(self.log, axes, t_s=t_s, **options)
+
     def sky(self, user: str | int = 0, ax: PolarAxes | None = None, **options: Any) -> Axes:
         """The sky of one user."""
         return sky(self.log, ax, user=user, **options)
@@ -756,6 +761,7 @@ __all__ = [
     "STYLES",
     "Plots",
     "Style",
+    "beams",
     "cdf",
     "describe",
     "figure",

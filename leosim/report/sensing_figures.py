@@ -15,11 +15,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from leosim import precoding
 from leosim.log import Log
 from leosim.radar import RCS_VALID_RAD
-from leosim.records import CAPPED, HELD, ISAC_STATUS, NO_SATELLITE_IN_VIEW, NO_TARGET_IN_VIEW
+from leosim.records import (
+    CAPPED,
+    COMMON_STREAM,
+    HELD,
+    ISAC_STATUS,
+    NO_SATELLITE_IN_VIEW,
+    NO_TARGET_IN_VIEW,
+    RADAR_SEQUENCE,
+    IsacPrecoder,
+)
 from leosim.report.about import algorithm, satellite_names, scenario
 from leosim.report.dwells import dwells, period_s, target_names
 from leosim.report.look import (
@@ -38,7 +48,8 @@ from leosim.report.look import (
     _style,
     _width_pt,
 )
-from leosim.units import rad_to_deg
+from leosim.report.paper_figures import _head_of_all
+from leosim.units import linear_to_db, rad_to_deg
 
 PANELS = ("satellites", "rates", "bound", "power")
 SHADES = {CAPPED: VERMILLION, HELD: PURPLE, NO_SATELLITE_IN_VIEW: BLACK, NO_TARGET_IN_VIEW: SKY}
@@ -327,3 +338,98 @@ def _power(ax: Axes, table: pd.DataFrame, step_s: float) -> None:
 
 def _power_handles(table: pd.DataFrame) -> list[Any]:
     return [Patch(color=POWERS[kind][1], alpha=0.85, linewidth=0, label=POWERS[kind][0]) for kind in _sent(table)]
+
+
+# ---------------------------------------------------------------------------------------------
+# Beams of one dwell
+
+GRID, AROUND = 81, 0.12  # points a side, and direction cosines beyond users and target
+LOWEST_DB, STEP_DB = -30.0, 3.0
+
+
+def beams(log: Log, axes: Sequence[Axes] | None = None, *, t_s: float | None = None, style: str = "default") -> Axes:
+    """Where each kind of stream goes in one dwell: a map over the direction cosines, users and target marked.
+
+    Power times array gain over that of the whole power in one beam: at 0 dB all there is goes there. Kinds without
+    power are left out. axes : one a kind that is sent, or None for a figure of its own; t_s : the dwell at or before
+    a time (s since the start), by default that in the middle of those with a satellite. Returns the first axes.
+    Raises ValueError when the log has no sensing, the dwell has no satellite, or the number of axes is another.
+    """
+    look, table = _style(style), dwells(log)
+    k = _dwell(table, t_s)
+    row = log["isac"].row(k)
+    assert isinstance(row, IsacPrecoder)
+    rows, columns = scenario(log)["sensing"]["array"]
+    kinds = {
+        "private": row.user >= 0,
+        "common": row.user == COMMON_STREAM,
+        "radar sequence": row.user == RADAR_SEQUENCE,
+    }
+    sent_w = float(row.power_w.sum())
+    kinds = {name: of for name, of in kinds.items() if 100.0 * row.power_w[of].sum() > FAINT * sent_w}
+    if axes is not None and len(axes) != len(kinds):
+        raise ValueError(f"axes: expected {len(kinds)}, for {', '.join(kinds)}, got {len(axes)}")
+    u, w, gain_w = _pattern(row, rows, columns)
+    with matplotlib.rc_context(look.context):
+        own = axes is None
+        if axes is None:
+            across = (look.width - 0.18 * look.font) / len(kinds)  # labels and scale take the rest
+            tall = look.height if look.fixed else across + (0.2 if look.titled else 0.18) * look.font
+            axes = list(_figure(look, tall).subplots(1, len(kinds), squeeze=False, sharex=True, sharey=True)[0])
+        levels = np.arange(LOWEST_DB, 0.5 * STEP_DB, STEP_DB)
+        for ax, (name, of) in zip(axes, kinds.items(), strict=True):
+            share = gain_w[:, of].sum(axis=1).reshape(GRID, GRID) / (rows * columns * sent_w)
+            level_db = np.clip(linear_to_db(share), LOWEST_DB, -1e-9)  # rounding must not leave the scale
+            level_db[np.hypot(*np.meshgrid(u, w, indexing="ij")) > 1.0] = np.nan
+            painted = ax.contourf(u, w, level_db.T, levels=levels, cmap="viridis", extend="min")
+            marks: dict[str, Any] = {"linestyle": "none", "markeredgecolor": BLACK, "markeredgewidth": 0.4 * look.line}
+            (users,) = ax.plot(
+                *row.cosines[:-1].T, marker="o", markersize=2.8 * look.line, color="white", label="users", **marks
+            )
+            handles = [users]
+            if row.target >= 0:
+                size = 5.5 * look.line
+                handles += ax.plot(*row.cosines[-1], marker="*", markersize=size, color=ORANGE, label="target", **marks)
+            ax.set_aspect("equal")
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_major_locator(MaxNLocator(4))
+            ax.set_title(f"{name}\n{100.0 * row.power_w[of].sum() / sent_w:.0f} %", fontsize=look.small)
+            ax.set_xlabel("along-track cosine", fontsize=look.small)
+        axes[0].set_ylabel("cross-track cosine", fontsize=look.small)
+        if own:
+            made = axes[0].get_figure(root=True)
+            assert isinstance(made, Figure)
+            bar = made.colorbar(painted, ax=list(axes), aspect=25, pad=0.02)
+            bar.set_label("share of full gain (dB)", fontsize=look.small)
+            bar.set_ticks(list(levels[::2]))
+            made.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=look.small)
+            name = satellite_names(log)[int(row.sat)]
+            about = [name, f"{table.t_s[k]:g} s", ISAC_STATUS[int(row.status)], *_details(log)[:-1]]
+            _head_of_all(made, look, "Beams of a dwell", ", ".join(about))
+    return axes[0]
+
+
+def _dwell(table: pd.DataFrame, t_s: float | None) -> int:
+    """The row of the dwell at or before a time; by default the middle one of those with a satellite."""
+    flying = np.flatnonzero(table.sat >= 0)
+    if not flying.size:
+        raise ValueError("no dwell of this run has a satellite")
+    if t_s is None:
+        return int(flying[flying.size // 2])
+    first_s, end_s = float(table.t_s.iloc[0]), float(table.t_s.iloc[-1]) + period_s(table)
+    if not first_s <= t_s < end_s:
+        raise ValueError(f"t_s: expected a time from {first_s:g} to below {end_s:g} s, got {t_s:g}")
+    k = int(np.searchsorted(table.t_s, t_s, side="right")) - 1
+    if table.sat[k] < 0:
+        raise ValueError(f"t_s: expected a time of a dwell with a satellite, got {t_s:g} s, which has none")
+    return k
+
+
+def _pattern(row: IsacPrecoder, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Direction cosines of a square around users and target, u [GRID] and w [GRID], and gains [u * w, stream] (W)."""
+    marked = row.cosines if row.target >= 0 or len(row.cosines) == 1 else row.cosines[:-1]
+    low, high = marked.min(axis=0), marked.max(axis=0)
+    half = 0.5 * float((high - low).max()) + AROUND
+    u, w = (np.linspace(middle - half, middle + half, GRID) for middle in 0.5 * (low + high))
+    lines = [precoding.gains(row, np.column_stack([np.full(GRID, one), w]), rows, columns) for one in u]
+    return u, w, np.concatenate(lines)
