@@ -24,6 +24,7 @@ from leosim.records import BEAM
 from leosim.report import figures, sensing_figures
 from leosim.report.figures import KINDS, STYLES, pack, passes, plot, serving_intervals
 from leosim.report.summary import per_user
+from leosim.scenario import load_scenario
 
 SERVING_KINDS = [kind for kind in KINDS if kind not in figures.NEED_SENSING]
 SIGNATURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
@@ -444,3 +445,17 @@ def test_which_dwell_a_figure_of_beams_shows(sensed: Log) -> None:
         figures.beams(sensed, t_s=8.0)
     with pytest.raises(ValueError, match="axes: expected 3, for private, common, radar sequence, got 1"):
         figures.beams(sensed, list(Figure().subplots(1, 1, squeeze=False)[0]))
+
+
+def test_dwells_that_serve_nobody_and_ask_for_nothing(tmp_path: Path) -> None:
+    """Nothing is sent: rates are 0, bounds infinite, and there is nothing to draw a beam of."""
+    nobody = load_scenario("isac_pass").with_(
+        time={"duration_s": 2}, sensing={"user_radius_km": 1e-3}, isac={"radar": "communication_only"}
+    )
+    with simulation.run(nobody, tmp_path / "nobody.h5") as log:
+        found = log.summary().sensing
+        assert (found.statistical.mean, found.private, found.cross_range_worst_m, found.missed) == (0.0, 0.0, None, 1.0)
+        assert "met: median infinite" in dict(log.summary().rows())["cross-range bound"]
+        assert panels(figures.sensing(log))[3].get_legend() is None
+        with pytest.raises(ValueError, match="the dwell at 1 s sends nothing"):
+            figures.beams(log)

@@ -207,7 +207,7 @@ class LeastRate:
 
 @dataclass(frozen=True)
 class SensingSummary:
-    """The sensing service of a run in numbers; None where no dwell had a satellite and a target.
+    """The sensing service of a run in numbers; None where no dwell had a satellite and a target, or it is infinite.
 
     status : share of the dwells with each; satellites : how many sensed, changes : how often they did change
     statistical, ergodic : the least user's rate, as designed and averaged over the fading; 0 without a satellite
@@ -272,13 +272,14 @@ class SensingSummary:
         ]
 
     def _bound_text(self) -> str:
-        asked, median = self.cross_range_asked_m, self.cross_range_median_m
-        high, worst = self.cross_range_95_percent_m, self.cross_range_worst_m
-        if asked is None or median is None or high is None or worst is None:
+        if self.cross_range_asked_m is None:
             return "no target illuminated"
+        median, high, worst = (
+            "infinite" if bound_m is None else quantity(bound_m, "m")
+            for bound_m in (self.cross_range_median_m, self.cross_range_95_percent_m, self.cross_range_worst_m)
+        )
         return (
-            f"asked {quantity(asked, 'm')}; met: median {quantity(median, 'm')}, 95 % {quantity(high, 'm')}, "
-            f"worst {quantity(worst, 'm')}; "
+            f"asked {quantity(self.cross_range_asked_m, 'm')}; met: median {median}, 95 % {high}, worst {worst}; "
             f"above what is asked in {100 * self.missed:.3g} % of dwells"
         )
 
@@ -327,7 +328,9 @@ def sensing_summary(log: Log) -> SensingSummary:
         ergodic=_least_rate(table.min_ergodic_bit_s_hz),
         cross_range_asked_m=_number(asked.median()),
         cross_range_median_m=_number(bound.median()),
-        cross_range_95_percent_m=_number(bound.quantile(HIGH_SHARE)),
+        cross_range_95_percent_m=_number(
+            bound.quantile(HIGH_SHARE, "higher" if np.isinf(bound).any() else "linear")  # nothing between infinities
+        ),
         cross_range_worst_m=_number(bound.max()),
         missed=float((bound > asked.loc[bound.index] * (1.0 + 1e-6)).mean()) if len(bound) else 0.0,
         snr_median_db=_number(snr_db.median()),

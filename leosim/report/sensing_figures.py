@@ -135,6 +135,8 @@ def _details(log: Log) -> list[str]:
 
 def _legend_above(ax: Axes, look: Style, handles: Sequence[Any]) -> None:
     """A legend above axes that have neighbours below, in as few rows as there is room for."""
+    if not handles:
+        return
     widths = [_width_pt(handle.get_label(), look.small) + 3.4 * look.small for handle in handles]
     for rows in range(1, len(handles) + 1):
         columns = math.ceil(len(handles) / rows)
@@ -367,6 +369,8 @@ def beams(log: Log, axes: Sequence[Axes] | None = None, *, t_s: float | None = N
     }
     sent_w = float(row.power_w.sum())
     kinds = {name: of for name, of in kinds.items() if 100.0 * row.power_w[of].sum() > FAINT * sent_w}
+    if not kinds:
+        raise ValueError(f"the dwell at {table.t_s[k]:g} s sends nothing: it serves nobody and asks for no sensing")
     if axes is not None and len(axes) != len(kinds):
         raise ValueError(f"axes: expected {len(kinds)}, for {', '.join(kinds)}, got {len(axes)}")
     u, w, gain_w = _pattern(row, rows, columns)
