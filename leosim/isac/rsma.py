@@ -42,7 +42,7 @@ class Params:
         default=0.9, metadata={"doc": "share of the gain all the power can do that is asked when it is capped"}
     )
     starts: int = field(default=40, metadata={"doc": "limit of the starts of a design without a precoder before"})
-    warm_starts: int = field(default=5, metadata={"doc": "of those, tried beside the precoder before"})
+    warm_starts: int = field(default=8, metadata={"doc": "of those, tried beside the precoder before"})
     iterations: int = field(default=300, metadata={"doc": "limit of the iterations from one start"})
 
     def __post_init__(self) -> None:
@@ -115,8 +115,8 @@ def search(problem: Problem, params: Params) -> list[Found]:
 def follow(problem: Problem, start: np.ndarray, params: Params) -> list[Found]:
     """The local optima that the precoders before and a few structured starts lead to.
 
-    Those with all private streams, and with one on or off against the best known: first that of the user whose
-    direction is nearest to another's.
+    Those with all private streams, with one on or off against the best known, and with a single one off: first
+    that of the user whose direction is nearest to another's.
     """
     found = [climb(problem, start, WARM_MU, WARM_INSIDE, params.iterations)]
     if not params.warm_starts:
@@ -125,8 +125,10 @@ def follow(problem: Problem, start: np.ndarray, params: Params) -> list[Found]:
     if problem.mode.common:
         best = max(found, key=lambda one: one.min_rate).p
         off = set(np.flatnonzero(~np.any(best[: problem.users], axis=1)).tolist())
-        flips = [tuple(sorted(off ^ {user})) for user in crowded(problem)]
-        found += [cold(problem, subset, params) for subset in flips[: params.warm_starts - 1] if subset]
+        order = crowded(problem)
+        flips = [tuple(sorted(off ^ {user})) for user in order] + [(user,) for user in order]
+        more = [subset for subset in dict.fromkeys(flips) if subset]
+        found += [cold(problem, subset, params) for subset in more[: params.warm_starts - 1]]
     return found
 
 
