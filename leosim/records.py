@@ -27,8 +27,19 @@ RAGGED_AXES = (
     "steady",
     "weight",
     "target",
+    "model",
 )
-FIXED_AXES = {"xyz": ("x", "y", "z"), "cosine": ("along", "cross")}
+# A matrix has each of its two axes by a name of its own.
+MEASURE = ("u", "w", "bistatic_range", "doppler")
+STATE = ("east", "north", "up", "vel_east", "vel_north", "vel_up")
+FIXED_AXES = {
+    "xyz": ("x", "y", "z"),
+    "cosine": ("along", "cross"),
+    "measure": MEASURE,
+    "by_measure": MEASURE,
+    "state": STATE,
+    "by_state": STATE,
+}
 STATIC_AXES = ("user", "sat", "entry")
 
 
@@ -539,6 +550,67 @@ class Targets(Record):
     range_tx_m: np.ndarray = array("target", unit="m", doc="distance to the sensing satellite; nan: no satellite")
     elevation_rad: np.ndarray = array("target", unit="rad", doc="elevation at the receiver")
     bistatic_angle_rad: np.ndarray = array("target", unit="rad", doc="angle satellite-target-receiver")
+
+
+FOUND, BELOW_THRESHOLD, REFUSED = 0, 1, 2
+DETECTION_STATUS = {FOUND: "found", BELOW_THRESHOLD: "below the threshold", REFUSED: "refused"}
+
+
+@dataclass(frozen=True)
+class Detection(Record):
+    """What the receiver finds of a target's echo in one dwell.
+
+    The measurement: direction cosines u (east) and w (north) at the receiver, bistatic range satellite-target-
+    receiver in m, and Doppler shift of the echo in Hz before any compensation, `-f/c d(range_tx + range_rx)/dt` with
+    satellite and target both moving. Its covariance is in products of these units.
+    """
+
+    GROUP: ClassVar[str] = "detections"
+    t_ns: int
+    sat: np.ndarray = array(dtype="i4", doc="catalogue number of the satellite that illuminates; -1: none")
+    target: np.ndarray = array(dtype="i4", doc="row of the target looked for; -1: none")
+    status: np.ndarray = array(dtype="u1", doc="0 found, 1 below the threshold, 2 refused: echo too weak")
+    statistic: np.ndarray = array(doc="SNR at the peak of the matched filter")
+    value: np.ndarray = array("measure", doc="u, w (1), bistatic range (m), Doppler (Hz)", default=nan)
+    covariance: np.ndarray = array("measure", "by_measure", doc="covariance of the measurement", default=nan)
+
+
+TENTATIVE, CONFIRMED, COASTING, LOST = 0, 1, 2, 3
+TRACK_STATUS = {TENTATIVE: "tentative", CONFIRMED: "confirmed", COASTING: "coasting", LOST: "lost"}
+
+
+@dataclass(frozen=True)
+class Track(Record):
+    """Where a target is believed to be, and all the memory its tracker keeps.
+
+    A state is position (m) and velocity (m/s), east, north and up of the receiver. A tracker of several motion models
+    keeps the state of each; with one model, the axis is empty.
+    """
+
+    GROUP: ClassVar[str] = "tracks"
+    t_ns: int
+    target: np.ndarray = array(dtype="i4", doc="row of the target")
+    status: np.ndarray = array(dtype="u1", doc="0 tentative, 1 confirmed, 2 coasting, 3 lost")
+    hits: np.ndarray = array(dtype="i4", doc="detections taken since the track began")
+    misses: np.ndarray = array(dtype="i4", doc="misses: since a tentative track began, since the last hit of another")
+    mean: np.ndarray = array("state", doc="position (m) and velocity (m/s)")
+    covariance: np.ndarray = array("state", "by_state", doc="covariance of the state")
+    gate: np.ndarray = array(doc="normalised innovation squared of the last detection; nan: none", default=nan)
+    probability: np.ndarray = array("model", doc="probability of the motion model", default=())
+    model_mean: np.ndarray = array("model", "state", doc="state under the model", default=nan)
+    model_covariance: np.ndarray = array(
+        "model", "state", "by_state", doc="covariance of the state under the model", default=nan
+    )
+
+    @property
+    def pos_enu(self) -> np.ndarray:
+        """Position [xyz] east, north, up of the receiver (m)."""
+        return self.mean[:3]
+
+    @property
+    def vel_enu(self) -> np.ndarray:
+        """Velocity [xyz] east, north, up of the receiver (m/s)."""
+        return self.mean[3:]
 
 
 @dataclass(frozen=True)
