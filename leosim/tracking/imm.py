@@ -1,0 +1,138 @@
+"""One target by interacting multiple models: a filter for steady flight and one for manoeuvres, mixed each dwell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from leosim import motion
+from leosim.motion import Rules
+from leosim.records import LOST, Detection, Track
+
+
+@dataclass(frozen=True)
+class Params(Rules):
+    """Acceleration and sojourn time of the two models, beside what every tracker is told."""
+
+    steady_q_m2_s3: float = field(
+        default=0.1, metadata={"doc": "power spectral density of the acceleration in steady flight (m^2/s^3)"}
+    )
+    agile_q_m2_s3: float = field(
+        default=100.0, metadata={"doc": "power spectral density of the acceleration in a manoeuvre (m^2/s^3)"}
+    )
+    steady_s: float = field(default=60.0, metadata={"doc": "mean time of steady flight between manoeuvres (s)"})
+    agile_s: float = field(default=20.0, metadata={"doc": "mean time of a manoeuvre (s)"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("steady_q_m2_s3", "agile_q_m2_s3", "steady_s", "agile_s"):
+            motion.positive(name, getattr(self, name))
+
+    @property
+    def q_m2_s3(self) -> tuple[float, float]:
+        """Power spectral density of the acceleration of each model (m^2/s^3)."""
+        return self.steady_q_m2_s3, self.agile_q_m2_s3
+
+    @property
+    def at_rest(self) -> np.ndarray:
+        """Probabilities of the models while nothing is known: [model], by their sojourn times."""
+        return np.array([self.steady_s, self.agile_s]) / (self.steady_s + self.agile_s)
+
+
+def switching(dt_s: float, params: Params) -> np.ndarray:
+    """Probability of each model (column) dt_s after each model (row): [model, model].
+
+    The Markov process in continuous time with the sojourn times of `Params`, so that two steps are one of their sum.
+    """
+    rest = params.at_rest
+    return rest + math.exp(-dt_s / params.steady_s - dt_s / params.agile_s) * (np.eye(2) - rest)
+
+
+def begin(
+    detection: Detection, sat_pos_enu: np.ndarray, sat_vel_enu: np.ndarray, params: Params, carrier_hz: float
+) -> Track:
+    """A tentative track from one detection, the same under both models; a lost one where that fixes no position.
+
+    The position from direction and bistatic range; of the velocity, what the Doppler tells.
+    sat_pos_enu, sat_vel_enu : [xyz] the satellite in the receiver's east-north-up frame (m, m/s)
+    Raises ValueError where nothing was found.
+    """
+    track = motion.fresh(detection, sat_pos_enu, sat_vel_enu, carrier_hz, params)
+    if track.status == LOST:
+        return track
+    return track.replace(
+        probability=params.at_rest,
+        model_mean=np.stack([track.mean] * 2),
+        model_covariance=np.stack([track.covariance] * 2),
+    )
+
+
+def predict(track: Track, t_ns: int, params: Params) -> Track:
+    """The track at t_ns; a lost one where its position is then known too badly, and a lost one stays as it is.
+
+    The models are mixed by the probability of a switch on the way, then each moves ahead: Eqs. (11.6.6-7) to
+    (11.6.6-10), Bar-Shalom, Li and Kirubarajan 2001. Raises ValueError for an instant before the track's.
+    """
+    dt_s = motion.seconds_ahead(track, t_ns)
+    if track.status == LOST:
+        return track
+    joint = track.probability[:, None] * switching(dt_s, params)
+    probability = joint.sum(axis=0)
+    mixed = [mixture(share, track.model_mean, track.model_covariance) for share in (joint / probability).T]
+    moved = [motion.ahead(*state, dt_s, q) for state, q in zip(mixed, params.q_m2_s3, strict=True)]
+    return motion.checked(combined(track.replace(t_ns=t_ns, gate=np.array(np.nan)), probability, moved), params)
+
+
+def update(
+    track: Track,
+    detection: Detection,
+    sat_pos_enu: np.ndarray,
+    sat_vel_enu: np.ndarray,
+    params: Params,
+    carrier_hz: float,
+) -> Track:
+    """The track after a dwell at its instant: corrected by the detection, or coasting without one in its gate.
+
+    `motion.corrected` under each model, then their probabilities by the likelihood of the detection, Eqs. (11.6.6-11)
+    to (11.6.6-17), Bar-Shalom, Li and Kirubarajan 2001. A detection is taken that passes the gate of either
+    model, and the smaller normalised innovation squared is kept. A track confirms, coasts or is lost by the counts
+    in `Params`; a lost one stays as it is.
+
+    sat_pos_enu, sat_vel_enu : [xyz] the satellite in the receiver's east-north-up frame (m, m/s)
+    Raises ValueError for a detection of another instant or target.
+    """
+    if track.status == LOST:
+        return track
+    if not motion.found(detection, track):
+        return motion.miss(track, params)
+    made = [
+        motion.corrected(mean, covariance, detection, sat_pos_enu, sat_vel_enu, carrier_hz, params.passes)
+        for mean, covariance in zip(track.model_mean, track.model_covariance, strict=True)
+    ]
+    distance = min(one.distance for one in made)
+    track = track.replace(gate=np.array(distance))
+    if distance > params.gate:
+        return motion.miss(track, params)
+    # Likelihoods over the largest one: alone they may all be too small for a number.
+    log_likelihood = np.array([one.log_likelihood for one in made])
+    weight = track.probability * np.exp(log_likelihood - log_likelihood.max())
+    states = [(one.mean, one.covariance) for one in made]
+    return motion.checked(motion.hit(combined(track, weight / weight.sum(), states), params), params)
+
+
+def combined(track: Track, probability: np.ndarray, states: list[tuple[np.ndarray, np.ndarray]]) -> Track:
+    """A track with the probability, mean and covariance of each model, and the mixture of them all."""
+    means, covariances = (np.stack(part) for part in zip(*states, strict=True))
+    mean, covariance = mixture(probability, means, covariances)
+    return track.replace(
+        mean=mean, covariance=covariance, probability=probability, model_mean=means, model_covariance=covariances
+    )
+
+
+def mixture(share: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [6] and covariance [6, 6] of several Gaussians with their shares [model]."""
+    mean = share @ means
+    off = means - mean
+    return mean, motion.symmetric(np.einsum("m,mij->ij", share, covariances) + (share * off.T) @ off)
