@@ -16,6 +16,7 @@ from leosim.radar import range_from_excess
 from leosim.records import COASTING, CONFIRMED, FOUND, LOST, TENTATIVE, Detection, Track
 from leosim.units import NS_PER_S, SPEED_OF_LIGHT_M_S
 
+EYE_3, EYE_4, EYE_6 = np.eye(3), np.eye(4), np.eye(6)
 BEGIN_STEPS = 5  # Gauss-Newton steps of a first fix: it starts at the position itself, only Doppler is left
 
 
@@ -69,25 +70,25 @@ def positive(name: str, value: float) -> None:
 
 def transition(dt_s: float) -> np.ndarray:
     """The matrix that carries a state over dt_s at constant velocity: [6, 6]."""
-    out = np.eye(6)
-    out[[0, 1, 2], [3, 4, 5]] = dt_s
-    return out
+    return np.kron(np.array([[1.0, dt_s], [0.0, 1.0]]), np.eye(3))
 
 
-def process_noise(dt_s: float, q_m2_s3: float) -> np.ndarray:
-    """Covariance of what white-noise acceleration adds over dt_s: [6, 6].
+def process_noise(dt_s: float, q_m2_s3: float | np.ndarray) -> np.ndarray:
+    """Covariance of what white-noise acceleration adds over dt_s: [..., 6, 6].
 
-    `q [[dt^3/3, dt^2/2], [dt^2/2, dt]]` on each axis, Eq. (6.2.2-12), Bar-Shalom, Li and Kirubarajan 2001.
-    q_m2_s3 : power spectral density of the acceleration on each axis (m^2/s^3)
+    `q [[dt^3/3, dt^2/2], [dt^2/2, dt]]` on each axis, section 6.2.2, Bar-Shalom, Li and Kirubarajan 2001.
+    q_m2_s3 : [...] power spectral density of the acceleration on each axis (m^2/s^3)
     """
-    block = q_m2_s3 * np.array([[dt_s**3 / 3.0, dt_s**2 / 2.0], [dt_s**2 / 2.0, dt_s]])
-    return np.kron(block, np.eye(3))
+    block = np.array([[dt_s**3 / 3.0, dt_s**2 / 2.0], [dt_s**2 / 2.0, dt_s]])
+    return np.asarray(q_m2_s3)[..., None, None] * np.kron(block, np.eye(3))
 
 
-def ahead(mean: np.ndarray, covariance: np.ndarray, dt_s: float, q_m2_s3: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [6] and covariance [6, 6] of a state dt_s later."""
+def ahead(
+    mean: np.ndarray, covariance: np.ndarray, dt_s: float, q_m2_s3: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [..., 6] and covariance [..., 6, 6] of states dt_s later."""
     f = transition(dt_s)
-    return f @ mean, symmetric(f @ covariance @ f.T + process_noise(dt_s, q_m2_s3))
+    return mean @ f.T, symmetric(f @ covariance @ f.T + process_noise(dt_s, q_m2_s3))
 
 
 def symmetric(matrix: np.ndarray) -> np.ndarray:
@@ -113,14 +114,14 @@ def measure(
     state = np.asarray(state, dtype=float)
     p, v = state[..., :3], state[..., 3:]
     down = p - sat_pos_enu
-    range_tx, range_rx = (np.linalg.norm(x, axis=-1)[..., None] for x in (down, p))
+    range_tx, range_rx = (np.sqrt((x * x).sum(axis=-1))[..., None] for x in (down, p))
     from_sat, from_rx = down / range_tx, p / range_rx
     relative = v - sat_vel_enu
     rate_tx, rate_rx = ((a * b).sum(axis=-1)[..., None] for a, b in ((from_sat, relative), (from_rx, v)))
     hz_a_m_s = -carrier_hz / SPEED_OF_LIGHT_M_S
     value = np.concatenate([from_rx[..., :2], range_tx + range_rx, hz_a_m_s * (rate_tx + rate_rx)], axis=-1)
     jacobian = np.zeros((*state.shape[:-1], 4, 6))
-    jacobian[..., :2, :3] = (np.eye(3)[:2] - from_rx[..., :2, None] * from_rx[..., None, :]) / range_rx[..., None]
+    jacobian[..., :2, :3] = (EYE_3[:2] - from_rx[..., :2, None] * from_rx[..., None, :]) / range_rx[..., None]
     jacobian[..., 2, :3] = from_sat + from_rx
     turning = (relative - rate_tx * from_sat) / range_tx + (v - rate_rx * from_rx) / range_rx
     jacobian[..., 3, :3] = hz_a_m_s * turning
@@ -129,51 +130,56 @@ def measure(
 
 
 def curvature(state: np.ndarray, sat_pos_enu: np.ndarray, sat_vel_enu: np.ndarray, carrier_hz: float) -> np.ndarray:
-    """Second derivatives of the measurement by the state: [4, 6, 6]; arguments as in `measure`, one state."""
-    p, v = state[:3], state[3:]
+    """Second derivatives of the measurement by the state: [..., 4, 6, 6]; arguments as in `measure`."""
+    # Ways from the satellite and from the receiver; the velocity along each, and the receiver's axes along the second.
+    way = state[..., None, :3] - np.stack([sat_pos_enu, np.zeros(3)])
+    speed = state[..., None, 3:] - np.stack([sat_vel_enu, np.zeros(3)])
+    range_m = np.sqrt((way * way).sum(axis=-1))[..., None, None]
+    e = way[..., None, :] / range_m
+    outer = np.swapaxes(e, -1, -2) * e
+    across = ((EYE_3 - outer) / range_m).sum(axis=-3)
+    v = np.concatenate([speed, np.broadcast_to(EYE_3[:2], speed.shape)], axis=-2)[..., None, :]
+    e, outer, range_m = (x[..., [0, 1, 1, 1], :, :] for x in (e, outer, range_m))
+    # Of e . v by the position: (e . v (3 e e^T - 1) - v e^T - e v^T) / range^2.
+    mixed = np.swapaxes(v, -1, -2) * e
+    along = (e * v).sum(axis=-1)[..., None]
+    bend = (along * (3.0 * outer - EYE_3) - mixed - np.swapaxes(mixed, -1, -2)) / range_m**2
     hz_a_m_s = -carrier_hz / SPEED_OF_LIGHT_M_S
-    out = np.zeros((4, 6, 6))
-    for origin, speed in ((sat_pos_enu, sat_vel_enu), (np.zeros(3), np.zeros(3))):
-        range_m = float(np.linalg.norm(p - origin))
-        e = (p - origin) / range_m
-        across = (np.eye(3) - np.outer(e, e)) / range_m
-        out[2, :3, :3] += across
-        out[3, :3, 3:] += hz_a_m_s * across
-        out[3, 3:, :3] += hz_a_m_s * across
-        out[3, :3, :3] += hz_a_m_s * _projection_curvature(e, range_m, v - speed)
-    out[0, :3, :3], out[1, :3, :3] = (_projection_curvature(e, range_m, axis) for axis in np.eye(3)[:2])
+    out = np.zeros((*state.shape[:-1], 4, 6, 6))
+    out[..., :2, :3, :3] = bend[..., 2:, :, :]
+    out[..., 2, :3, :3] = across
+    out[..., 3, :3, :3] = hz_a_m_s * (bend[..., 0, :, :] + bend[..., 1, :, :])
+    out[..., 3, :3, 3:] = out[..., 3, 3:, :3] = hz_a_m_s * across
     return out
 
 
-def _projection_curvature(e: np.ndarray, range_m: float, v: np.ndarray) -> np.ndarray:
-    """Second derivatives of `e . v` by the position at range_m along the unit vector e."""
-    along = e @ v
-    return (along * (3.0 * np.outer(e, e) - np.eye(3)) - np.outer(v, e) - np.outer(e, v)) / range_m**2
-
-
 def bent(white: np.ndarray, curved: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of a whitened measurement about its linearisation, from its curvature: [4] and [4, 4].
+    """Mean [..., 4] and covariance [..., 4, 4] of a whitened measurement about its linearisation, from its curvature.
 
     `tr(A P) / 2` and `1 + tr(A_i P A_j P) / 2`: section 10.3.2, Bar-Shalom, Li and Kirubarajan 2001.
-    white : [4, 4] what whitens the measurement; curved : [4, 6, 6] its second derivatives; covariance : [6, 6]
+    white : [4, 4] what whitens the measurement; curved : [..., 4, 6, 6] its second derivatives
+    covariance : [..., 6, 6] of the state
     """
-    spread = np.tensordot(white, curved, 1) @ covariance
-    flat, turned = spread.reshape(4, 36), np.swapaxes(spread, 1, 2).reshape(4, 36)
-    return 0.5 * np.trace(spread, axis1=1, axis2=2), np.eye(4) + 0.5 * symmetric(flat @ turned.T)
+    shape = covariance.shape[:-2]
+    curved = (white @ curved.reshape(*shape, 4, 36)).reshape(*shape, 4, 6, 6)
+    spread = curved @ covariance[..., None, :, :]
+    flat, turned = (x.reshape(*shape, 4, 36) for x in (spread, np.swapaxes(spread, -1, -2)))
+    return 0.5 * np.trace(spread, axis1=-2, axis2=-1), EYE_4 + 0.5 * symmetric(flat @ np.swapaxes(turned, -1, -2))
 
 
 @dataclass(frozen=True)
 class Correction:
-    """A state after a measurement, and how well the measurement fits it.
+    """States after a measurement, and how well the measurement fits them.
 
-    mean : [6]; covariance : [6, 6]
-    distance : normalised innovation squared (1); log_likelihood : of the measurement, natural logarithm
+    mean : [..., 6]; covariance : [..., 6, 6]
+    distance : [...] normalised innovation squared (1)
+    log_likelihood : [...] of the measurement, natural logarithm
     """
 
     mean: np.ndarray
     covariance: np.ndarray
-    distance: float
-    log_likelihood: float
+    distance: np.ndarray
+    log_likelihood: np.ndarray
 
 
 def corrected(
@@ -185,14 +191,15 @@ def corrected(
     carrier_hz: float,
     passes: int,
 ) -> Correction:
-    """An iterated extended Kalman update to second order.
+    """An iterated extended Kalman update to second order, of one state or of several at once.
 
-    Each pass linearises at the state that the pass before found: Eq. (10.5.2-10), Bar-Shalom, Li and Kirubarajan 2001.
+    Each pass linearises at the state that the pass before found: section 10.5.2, Bar-Shalom, Li and Kirubarajan 2001.
     What curvature adds within the spread of that state (`bent`) is taken off the measurement and added to its noise, as
     in a second-order filter: a fresh track knows the range within a metre, but its direction so badly that the
     sphere of that range is no plane. The covariance is in Joseph's form.
 
-    mean : [6]; covariance : [6, 6] before. Raises numpy.linalg.LinAlgError for a measurement without covariance.
+    mean : [..., 6]; covariance : [..., 6, 6] before
+    Raises numpy.linalg.LinAlgError for a measurement without a positive definite covariance.
     """
     root = np.linalg.cholesky(detection.covariance)  # measurements are whitened: their units are 1e7 apart
     white = np.linalg.inv(root)
@@ -201,15 +208,22 @@ def corrected(
         expected, jacobian = measure(state, sat_pos_enu, sat_vel_enu, carrier_hz)
         h = white @ jacobian
         bias, noise = bent(white, curvature(state, sat_pos_enu, sat_vel_enu, carrier_hz), spread)
-        innovation = white @ (detection.value - expected) - bias - h @ (mean - state)
-        s = symmetric(h @ covariance @ h.T + noise)
-        gain = np.linalg.solve(s, h @ covariance).T
-        state = mean + gain @ innovation
-        kept = np.eye(6) - gain @ h
-        spread = symmetric(kept @ covariance @ kept.T + gain @ noise @ gain.T)
-    distance = float(innovation @ np.linalg.solve(s, innovation))
+        innovation = (detection.value - expected) @ white.T - bias - times(h, mean - state)
+        h_covariance = h @ covariance
+        s = symmetric(h_covariance @ np.swapaxes(h, -1, -2) + noise)
+        gain = np.swapaxes(np.linalg.solve(s, h_covariance), -1, -2)
+        state = mean + times(gain, innovation)
+        kept = EYE_6 - gain @ h
+        added = gain @ noise @ np.swapaxes(gain, -1, -2)
+        spread = symmetric(kept @ covariance @ np.swapaxes(kept, -1, -2) + added)
+    distance = (innovation * np.linalg.solve(s, innovation[..., None])[..., 0]).sum(axis=-1)
     log_volume = np.linalg.slogdet(2.0 * math.pi * s)[1] + 2.0 * np.log(np.diagonal(root)).sum()
-    return Correction(state, spread, distance, float(-0.5 * (distance + log_volume)))
+    return Correction(state, spread, distance, -0.5 * (distance + log_volume))
+
+
+def times(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """Matrices [..., n, m] times vectors [..., m]."""
+    return (matrix @ vector[..., None])[..., 0]
 
 
 def first_fix(
@@ -236,7 +250,7 @@ def first_fix(
     state = np.concatenate([range_rx_m * arrival, np.zeros(3)])
     root = np.linalg.cholesky(detection.covariance)
     prior = np.hstack([np.zeros((3, 3)), np.eye(3) / speed_sigma_m_s])
-    bias, noise = np.zeros(4), np.eye(4)
+    bias, noise = np.zeros(4), EYE_4
     for _ in range(BEGIN_STEPS):
         expected, jacobian = measure(state, sat_pos_enu, sat_vel_enu, carrier_hz)
         white = np.linalg.inv(root @ np.linalg.cholesky(noise))

@@ -69,7 +69,7 @@ def update(
     made = motion.corrected(
         track.mean, track.covariance, detection, sat_pos_enu, sat_vel_enu, carrier_hz, params.passes
     )
-    track = track.replace(gate=np.array(made.distance))
+    track = track.replace(gate=made.distance)
     if made.distance > params.gate:
         return motion.miss(track, params)
     return motion.checked(motion.hit(track.replace(mean=made.mean, covariance=made.covariance), params), params)

@@ -11,6 +11,8 @@ from leosim import motion
 from leosim.motion import Rules
 from leosim.records import LOST, Detection, Track
 
+LEAST_PROBABILITY = 1e-12  # no model is ruled out for good
+
 
 @dataclass(frozen=True)
 class Params(Rules):
@@ -29,11 +31,6 @@ class Params(Rules):
         super().__post_init__()
         for name in ("steady_q_m2_s3", "agile_q_m2_s3", "steady_s", "agile_s"):
             motion.positive(name, getattr(self, name))
-
-    @property
-    def q_m2_s3(self) -> tuple[float, float]:
-        """Power spectral density of the acceleration of each model (m^2/s^3)."""
-        return self.steady_q_m2_s3, self.agile_q_m2_s3
 
     @property
     def at_rest(self) -> np.ndarray:
@@ -80,9 +77,9 @@ def predict(track: Track, t_ns: int, params: Params) -> Track:
         return track
     joint = track.probability[:, None] * switching(dt_s, params)
     probability = joint.sum(axis=0)
-    mixed = [mixture(share, track.model_mean, track.model_covariance) for share in (joint / probability).T]
-    moved = [motion.ahead(*state, dt_s, q) for state, q in zip(mixed, params.q_m2_s3, strict=True)]
-    return motion.checked(combined(track.replace(t_ns=t_ns, gate=np.array(np.nan)), probability, moved), params)
+    means, covariances = mixtures((joint / probability).T, track.model_mean, track.model_covariance)
+    moved = motion.ahead(means, covariances, dt_s, np.array([params.steady_q_m2_s3, params.agile_q_m2_s3]))
+    return motion.checked(combined(track.replace(t_ns=t_ns, gate=np.array(np.nan)), probability, *moved), params)
 
 
 def update(
@@ -107,32 +104,31 @@ def update(
         return track
     if not motion.found(detection, track):
         return motion.miss(track, params)
-    made = [
-        motion.corrected(mean, covariance, detection, sat_pos_enu, sat_vel_enu, carrier_hz, params.passes)
-        for mean, covariance in zip(track.model_mean, track.model_covariance, strict=True)
-    ]
-    distance = min(one.distance for one in made)
-    track = track.replace(gate=np.array(distance))
+    made = motion.corrected(
+        track.model_mean, track.model_covariance, detection, sat_pos_enu, sat_vel_enu, carrier_hz, params.passes
+    )
+    distance = made.distance.min()
+    track = track.replace(gate=distance)
     if distance > params.gate:
         return motion.miss(track, params)
     # Likelihoods over the largest one: alone they may all be too small for a number.
-    log_likelihood = np.array([one.log_likelihood for one in made])
-    weight = track.probability * np.exp(log_likelihood - log_likelihood.max())
-    states = [(one.mean, one.covariance) for one in made]
-    return motion.checked(motion.hit(combined(track, weight / weight.sum(), states), params), params)
+    weight = track.probability * np.exp(made.log_likelihood - made.log_likelihood.max())
+    weight = np.maximum(weight, LEAST_PROBABILITY * weight.sum())
+    track = combined(track, weight / weight.sum(), made.mean, made.covariance)
+    return motion.checked(motion.hit(track, params), params)
 
 
-def combined(track: Track, probability: np.ndarray, states: list[tuple[np.ndarray, np.ndarray]]) -> Track:
+def combined(track: Track, probability: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> Track:
     """A track with the probability, mean and covariance of each model, and the mixture of them all."""
-    means, covariances = (np.stack(part) for part in zip(*states, strict=True))
-    mean, covariance = mixture(probability, means, covariances)
+    mean, covariance = mixtures(probability, means, covariances)
     return track.replace(
         mean=mean, covariance=covariance, probability=probability, model_mean=means, model_covariance=covariances
     )
 
 
-def mixture(share: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [6] and covariance [6, 6] of several Gaussians with their shares [model]."""
+def mixtures(share: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means [..., 6] and covariances [..., 6, 6] of mixtures of Gaussians, from the share [..., model] of each."""
     mean = share @ means
-    off = means - mean
-    return mean, motion.symmetric(np.einsum("m,mij->ij", share, covariances) + (share * off.T) @ off)
+    off = means - mean[..., None, :]
+    within = (share @ covariances.reshape(len(covariances), 36)).reshape(*mean.shape, 6)
+    return mean, motion.symmetric(within + np.swapaxes(off, -1, -2) @ (share[..., None] * off))
