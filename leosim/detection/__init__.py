@@ -1,0 +1,1 @@
+"""Detectors: what the radar receiver heard -> direction, bistatic range and Doppler; pick one file in here by name."""
