@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.fft import fft, fftfreq, ifft, next_fast_len
+from scipy.fft import fft, ifft, next_fast_len
 
 from leosim import radar
 from leosim.antenna import element_gain, steering
@@ -161,24 +161,38 @@ def measures(
     return np.concatenate([cosines, way], axis=-1)
 
 
-def delayed(waveform: np.ndarray, delay: np.ndarray | float, snapshots: int) -> np.ndarray:
+def delayed(waveform: np.ndarray, delay: float, snapshots: int) -> np.ndarray:
     """A sampled waveform after a delay of any number of samples, as a band-limited signal: [..., snapshot].
 
     Zero before and after its samples: `x(n - d) = sum_m x[m] sinc(n - d - m)`, evaluated by phases in the frequency
     domain over the samples and a guard of zeros. What a negative delay brings before the first snapshot is lost.
 
-    waveform : [..., sample] complex; delay : [...] in samples
+    waveform : [..., sample] complex; delay : in samples
     """
-    delay = np.asarray(delay, dtype=float)
-    late, early = (max(0, math.ceil(float(np.max(side, initial=0.0)))) for side in (delay, -delay))
+    late, early = max(0, math.ceil(delay)), max(0, math.ceil(-delay))
     size = next_fast_len(max(snapshots, waveform.shape[-1] + late) + early + GUARD)
-    turns = np.exp(-2j * math.pi * fftfreq(size) * delay[..., None]).astype(waveform.dtype)
-    return ifft(fft(waveform, size, workers=1) * turns, workers=1)[..., :snapshots]
+    return shifted(fft(waveform, size, workers=1), delay)[..., :snapshots]
+
+
+def shifted(spectrum: np.ndarray, delay: float) -> np.ndarray:
+    """The waveform of a spectrum [..., frequency], delay samples later in its period: [..., sample]."""
+    size = spectrum.shape[-1]
+    turns = ramp(-delay / size, size)
+    turns[(size + 1) // 2 :] *= np.exp(2j * math.pi * delay)  # the upper half are negative frequencies
+    return ifft(spectrum * turns.astype(spectrum.dtype), workers=1, overwrite_x=True)
+
+
+def ramp(turns: float, count: int) -> np.ndarray:
+    """exp(i 2 pi turns n), n from 0: [count] complex, as products of two short tables, an exponential being dear."""
+    fine = 256
+    table = np.exp(2j * math.pi * turns * np.arange(fine))
+    coarse = np.exp(2j * math.pi * turns * fine * np.arange(-(-count // fine)))
+    return np.multiply.outer(coarse, table).ravel()[:count]
 
 
 def tone(frequency_hz: float, interval_s: float, snapshots: int) -> np.ndarray:
     """exp(i 2 pi f n T_s), the diagonal of V(f) in Eq. (19) from n = 0: [snapshot] complex64."""
-    return np.exp(2j * math.pi * math.fmod(frequency_hz * interval_s, 1.0) * np.arange(snapshots)).astype(np.complex64)
+    return ramp(frequency_hz * interval_s, snapshots).astype(np.complex64)
 
 
 def receive(
@@ -240,9 +254,11 @@ def receive(
     if reception.clutter > 0.0:
         paths.append(_clutter(heard, radio, reception, draw_clutter))
     arrival, excess_m, doppler_hz, departure, amplitude = (np.concatenate(each) for each in zip(*paths, strict=True))
-    waves = delayed(heard.sent(departure), (excess_m - heard.gate_m) / sample_m, snapshots)
-    for wave, frequency in zip(waves, doppler_hz - reference_hz, strict=True):
-        wave *= tone(float(frequency), heard.interval_s, snapshots)
+    waves = np.empty((len(arrival), snapshots), dtype=np.complex64)
+    delay, left_hz, sent = (excess_m - heard.gate_m) / sample_m, doppler_hz - reference_hz, heard.sent(departure)
+    for path in range(len(waves)):
+        turning = tone(float(left_hz[path]), heard.interval_s, snapshots)
+        waves[path] = delayed(sent[path], float(delay[path]), snapshots) * turning
     response = amplitude[:, None] * radar.response(receiver, arrival, heard.steered)
     block = response.T.astype(np.complex64) @ waves
     if reception.noise:

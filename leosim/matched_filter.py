@@ -14,7 +14,7 @@ from numba import njit
 from scipy.fft import fft, fft2, fftfreq, next_fast_len
 
 from leosim import radar
-from leosim.echo import Echo, delayed, tone
+from leosim.echo import Echo, delayed, ramp, shifted, tone
 
 FOUND, BELOW, REFUSED = 0, 1, 2
 DROOP = 0.1  # turns of the widest Doppler within a block of summed samples: 0.14 dB lost at the edge of the gate
@@ -59,11 +59,11 @@ class Detection:
 # What was sent where
 
 
-def positions(echo: Echo, arrival: np.ndarray, delay: np.ndarray) -> np.ndarray:
-    """Where an echo of some delay comes from: [delay, xyz] east, north, up of the receiver (m).
+def position(echo: Echo, arrival: np.ndarray, delay: np.ndarray | float) -> np.ndarray:
+    """Where an echo of some delay comes from: [..., xyz] east, north, up of the receiver (m).
 
     The ellipsoid of its bistatic range met by the line of arrival, Eqs. (44)-(49), Park et al. 2024.
-    arrival : [2] direction cosines; delay : [delay] samples
+    arrival : [2] direction cosines; delay : [...] samples
     """
     up = math.sqrt(max(0.0, 1.0 - float(arrival @ arrival)))
     line = np.append(arrival, up)
@@ -78,12 +78,12 @@ def references(echo: Echo, arrival: np.ndarray, delays: np.ndarray) -> tuple[np.
     Eq. (53), Park et al. 2024, with the departure angle of each delay, Eqs. (50)-(51); delays whose departures are
     closer than a tenth of a beam share one.
     """
-    ends = echo.departure(positions(echo, arrival, delays[[0, -1]]))
+    ends = echo.departure(position(echo, arrival, delays[[0, -1]]))
     beams = max(echo.rows, echo.columns) / 2.0 * float(np.abs(ends[1] - ends[0]).max())
     knots = min(len(delays), 1 + math.ceil(beams / KNOT))
     at = np.linspace(delays[0], delays[-1], 2 * knots + 1)[1::2]
     knot = np.minimum((np.arange(len(delays)) * knots) // len(delays), knots - 1)
-    return echo.sent(echo.departure(positions(echo, arrival, at))), knot
+    return echo.sent(echo.departure(position(echo, arrival, at))), knot
 
 
 # ---------------------------------------------------------------------------------------------
@@ -101,8 +101,11 @@ def direct_path(echo: Echo, before: int, after: int) -> np.ndarray:
     """
     snapshots = echo.block.shape[1]
     wave = echo.sent(echo.departure(np.zeros(3)))
-    taps = np.arange(-before, after + 1) - echo.gate_m / echo.sample_m
-    copies = delayed(wave, taps, snapshots) * tone(echo.direct_hz - echo.reference_hz, echo.interval_s, snapshots)
+    taps = before + after + 1
+    last = delayed(wave, after - echo.gate_m / echo.sample_m, snapshots + taps - 1)
+    # Tap k is the last one read that much further on.
+    copies = np.stack([last[taps - 1 - k : taps - 1 - k + snapshots] for k in range(taps)])
+    copies *= tone(echo.direct_hz - echo.reference_hz, echo.interval_s, snapshots)
     heard = copies[np.linalg.norm(copies, axis=1) > 0.0]
     # Cholesky of the small Gram matrix is enough: shifts of a noise-like waveform are nearly orthogonal.
     gram = (heard @ heard.conj().T).astype(np.complex128)
@@ -145,8 +148,8 @@ def search(
     interval_s: float,
     centre_hz: float,
     half_hz: float,
-) -> tuple[int, float, float, int]:
-    """The largest matched-filter output over delays and Dopplers: delay, Doppler (Hz), its square, cells searched.
+) -> tuple[int, float, int]:
+    """The largest matched-filter output over delays and Dopplers: delay, Doppler (Hz), cells searched.
 
     For each delay the product of row and reference is summed in blocks too short for any Doppler of the gate to
     turn in, then Fourier transformed to quarters of a resolution cell.
@@ -156,7 +159,10 @@ def search(
     samples = sent.shape[1]
     size = max(1, min(math.floor(DROOP / max(half_hz * interval_s, 1e-12)), samples))
     mixed = row * tone(-centre_hz, interval_s, len(row))
-    blocks = _blocks(mixed, np.conj(sent), knot, delays, size)
+    size_of_knot = np.bincount(knot, minlength=len(sent))
+    blocks = _blocks(
+        np.stack([mixed.real, mixed.imag]), np.stack([sent.real, sent.imag]), int(delays[0]), size_of_knot, size
+    )
     points = next_fast_len(4 * blocks.shape[1])
     power = np.abs(fft(blocks, points, axis=1, overwrite_x=True, workers=1)) ** 2
     frequency = fftfreq(points, size * interval_s)
@@ -165,24 +171,36 @@ def search(
     power /= np.sum(np.abs(sent) ** 2, axis=1)[knot, None]
     best, at = np.unravel_index(np.argmax(power), power.shape)
     cells = len(delays) * math.ceil(1.0 + 2.0 * half_hz / cell_hz)
-    return int(delays[best]), centre_hz + float(frequency[at]), float(power[best, at]), cells
+    return int(delays[best]), centre_hz + float(frequency[at]), cells
 
 
 @njit(cache=True, nogil=True)
-def _blocks(row: np.ndarray, sent: np.ndarray, knot: np.ndarray, delays: np.ndarray, size: int) -> np.ndarray:
-    """Sums of `size` products of a delayed row and the reference of its knot: [delay, block]."""
-    samples = sent.shape[1]
+def _blocks(row: np.ndarray, sent: np.ndarray, first: int, shares: np.ndarray, size: int) -> np.ndarray:
+    """Sums of `size` products of the row, read later by each delay, and its knot's conjugate: [delay, block].
+
+    row : [(real, imaginary), snapshot]; sent : [(real, imaginary), knot, sample]; first : delay
+    shares : [knot] number of successive delays that use it
+    """
+    knots, samples = sent.shape[1], sent.shape[2]
     count = (samples + size - 1) // size
-    out = np.zeros((delays.size, count), dtype=np.complex64)
-    for i in range(delays.size):
-        reference = sent[knot[i]]
+    out = np.zeros((shares.sum(), count), dtype=np.complex64)
+    begin = 0
+    for k in range(knots):
+        n_delays = shares[k]
+        re, im = np.empty(n_delays, dtype=np.float32), np.empty(n_delays, dtype=np.float32)
         for block in range(count):
-            first = block * size
-            last = min(samples, first + size)
-            total = np.complex64(0.0)
-            for n in range(first, last):
-                total += row[delays[i] + n] * reference[n]
-            out[i, block] = total
+            re[:] = 0.0
+            im[:] = 0.0
+            for n in range(block * size, min(samples, (block + 1) * size)):
+                a, b = sent[0, k, n], sent[1, k, n]
+                x = row[0, first + begin + n : first + begin + n + n_delays]
+                y = row[1, first + begin + n : first + begin + n + n_delays]
+                for d in range(n_delays):  # delays innermost: no sum along the vector lanes
+                    re[d] += a * x[d] + b * y[d]
+                    im[d] += a * y[d] - b * x[d]
+            for d in range(n_delays):
+                out[begin + d, block] = complex(re[d], im[d])
+        begin += n_delays
     return out
 
 
@@ -197,17 +215,16 @@ def refine(
     """
     samples, snapshots = len(sent), len(row)
     size = next_fast_len(snapshots + 64)
-    spectrum = np.conj(fft(sent, size, workers=1))
+    spectrum = fft(sent, size, workers=1)
     k = np.fft.fftshift(fftfreq(size))
+    cell_hz = 1.0 / (samples * interval_s)
     for turn in range(rounds):
-        cross = fft(row * tone(-doppler_hz, interval_s, snapshots), size, workers=1) * spectrum
-        at = np.fft.fftshift(cross) * np.exp(2j * math.pi * k * delay)
-        pieces, where = _pieces(at, k)
-        span = 1.0 if turn == 0 else 0.0
-        delay += climb(pieces, 2.0 * math.pi * where, span, 0.125)
-        product = row * np.conj(delayed(sent, delay, snapshots)) * tone(-doppler_hz, interval_s, snapshots)
+        mixed = row * tone(-doppler_hz, interval_s, snapshots)
+        cross = fft(mixed, size, workers=1) * np.conj(spectrum)
+        pieces, where = _pieces(np.fft.fftshift(cross) * ramp(delay / size, size), k)
+        delay += climb(pieces, 2.0 * math.pi * where, 1.0 if turn == 0 else 0.0, 0.125)
+        product = mixed * np.conj(shifted(spectrum, delay)[:snapshots])
         pieces, where = _pieces(product, np.arange(snapshots) * interval_s)
-        cell_hz = 1.0 / (samples * interval_s)
         doppler_hz += climb(pieces, -2.0 * math.pi * where, 0.5 * cell_hz if turn == 0 else 0.0, 0.125 * cell_hz)
     return delay, doppler_hz
 

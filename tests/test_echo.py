@@ -46,8 +46,8 @@ def test_fractional_delay_of_a_band_limited_pulse():
 
     for delay in (0.5, 3.27, 41.9):
         np.testing.assert_allclose(echo.delayed(pulse(80.0), delay, 200), pulse(80.0 + delay), rtol=0, atol=1e-11)
-    both = echo.delayed(np.stack([pulse(80.0)] * 2), np.array([1.5, -2.25]), 200)
-    np.testing.assert_allclose(both, [pulse(81.5), pulse(77.75)], rtol=0, atol=1e-11)
+    both = echo.delayed(np.stack([pulse(80.0), pulse(90.0)]), -2.25, 200)
+    np.testing.assert_allclose(both, [pulse(77.75), pulse(87.75)], rtol=0, atol=1e-11)
 
 
 def test_two_fractional_delays_make_a_whole_one():

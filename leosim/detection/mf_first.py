@@ -45,7 +45,7 @@ def detect(echo: Echo, prior: Prior, params: Params) -> Detection:
     1. The block combined towards the predicted direction, the direct path projected off.
     2. Matched filter over the gate's delays, FFT over Doppler, then off the grid by exact fractional delays.
     3. The block compressed with the waveform sent there; direction by FFT and Newton's steps.
-    4. The same again towards that direction, over two samples.
+    4. Delay and Doppler refined again towards that direction, then the direction.
     The statistic is `|b^H z|^2 / ||b||^2` of the last snapshot z, its error the Cramer-Rao bound at that SNR. Below
     the threshold is status 1; above it, but no rarer in a gate so wide than `false_alarm`, is status 2.
     """
@@ -55,27 +55,24 @@ def detect(echo: Echo, prior: Prior, params: Params) -> Detection:
     basis = (
         matched_filter.direct_path(echo, params.taps_before, params.taps_after) if params.suppression == "eca" else None
     )
-    arrival, half_hz = prior.value[:2], float(prior.gate[3])
-    doppler_hz = float(prior.value[3]) - echo.reference_hz
-    cells = 0
+    arrival, doppler_hz = prior.value[:2], float(prior.value[3]) - echo.reference_hz
+    row = matched_filter.without(matched_filter.beam(echo, arrival), basis)
+    sent, knot = matched_filter.references(echo, arrival, delays)
+    first, doppler_hz, cells = matched_filter.search(
+        row, sent, knot, delays, echo.interval_s, doppler_hz, float(prior.gate[3])
+    )
+    wave, delay = sent[knot[first - delays[0]]], float(first)
     for turn in range(params.passes):
-        row = matched_filter.without(matched_filter.beam(echo, arrival), basis)
-        sent, knot = matched_filter.references(echo, arrival, delays)
-        coarse, doppler_hz, _, searched = matched_filter.search(
-            row, sent, knot, delays, echo.interval_s, doppler_hz, half_hz
-        )
-        cells = max(cells, searched)
-        wave = sent[knot[coarse - delays[0]]]
-        rounds = 3 if turn == params.passes - 1 else 1
-        delay, doppler_hz = matched_filter.refine(row, wave, coarse, doppler_hz, echo.interval_s, rounds)
+        if turn:
+            row = matched_filter.without(matched_filter.beam(echo, arrival), basis)
+            wave = echo.sent(echo.departure(matched_filter.position(echo, arrival, delay)))
+        rounds = 2 if turn else 1
+        delay, doppler_hz = matched_filter.refine(row, wave, delay, doppler_hz, echo.interval_s, rounds)
         snapshot = matched_filter.compress(echo, wave, delay, doppler_hz, basis)
         peaks = matched_filter.directions(echo, snapshot[:, None], prior, 1)
         if not len(peaks):
             return matched_filter.report(echo, BELOW, 0.0)
         arrival = peaks[0]
-        near = np.arange(round(delay) - 1, round(delay) + 2)
-        delays = near[(near >= delays[0]) & (near <= delays[-1])]
-        half_hz = 1.0 / (echo.symbols.shape[1] * echo.interval_s)
     b = radar.response(echo.receiver, arrival, echo.steered)
     statistic = float(abs(np.vdot(b, snapshot)) ** 2 / np.vdot(b, b).real)
     if statistic < db_to_linear(params.threshold_db):
