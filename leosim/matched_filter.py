@@ -258,6 +258,14 @@ def climb(pieces: np.ndarray, at: np.ndarray, span: float, step: float) -> float
     return x
 
 
+def output(
+    row: np.ndarray, sent: np.ndarray, delay: float, doppler_hz: float, interval_s: float, basis: np.ndarray | None
+) -> float:
+    """Square of the matched filter's output of a row at a delay and Doppler, its SNR plus 1 (1)."""
+    wave = without(delayed(sent, delay, len(row)) * tone(doppler_hz, interval_s, len(row)), basis)
+    return float(abs(np.vdot(wave, row)) ** 2 / np.vdot(wave, wave).real)
+
+
 def compress(echo: Echo, sent: np.ndarray, delay: float, doppler_hz: float, basis: np.ndarray | None) -> np.ndarray:
     """The block correlated with the known waveform at a delay and Doppler: [channel] complex, noise of variance 1.
 
