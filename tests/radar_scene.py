@@ -124,7 +124,7 @@ def paper(subarray=(1, 1), samples=4096, size=32) -> Scene:
         element="isotropic",
         satellite_gain=db_to_linear(6.0),
     )
-    return Scene(site, radio, np.array([30e3, -30e3, 340e3]), np.array([5300.0, 5300.0, -100.0]), samples, 100.0)
+    return Scene(site, radio, np.array([30e3, -30e3, 340e3]), np.array([5300.0, -5300.0, -100.0]), samples, 100.0)
 
 
 def high_pass(samples=65_536) -> Scene:
