@@ -15,8 +15,8 @@ from scipy.fft import fft, fft2, fftfreq, next_fast_len
 
 from leosim import radar
 from leosim.echo import Echo, delayed, ramp, shifted, tone
+from leosim.records import FOUND, Detection
 
-FOUND, BELOW, REFUSED = 0, 1, 2
 DROOP = 0.1  # turns of the widest Doppler within a block of summed samples: 0.14 dB lost at the edge of the gate
 PIECES = 256  # that a spectrum or a product is summed into before it is evaluated off the grid
 KNOT = 0.1  # of a beam of the satellite: as far as it departs, delays share a reference
@@ -33,26 +33,6 @@ class Prior:
 
     value: np.ndarray
     gate: np.ndarray
-
-
-@dataclass(frozen=True)
-class Detection:
-    """What a dwell tells of its target.
-
-    t_ns, sat, target : of the echo
-    status : 0 found, 1 below the threshold, 2 refused: echo too weak
-    statistic : SNR after the matched filter over the dwell and the whole array, plus 1 (1)
-    value : [measure] direction cosines (u, w), bistatic range (m), Doppler (Hz); nan unless found
-    covariance : [measure, measure] of their errors; nan unless found
-    """
-
-    t_ns: int
-    sat: np.ndarray
-    target: np.ndarray
-    status: np.ndarray
-    statistic: np.ndarray
-    value: np.ndarray
-    covariance: np.ndarray
 
 
 # ---------------------------------------------------------------------------------------------
@@ -385,8 +365,8 @@ def report(
         t_ns=echo.t_ns,
         sat=np.array(echo.sat),
         target=np.array(echo.target),
-        status=np.array(status, dtype=np.uint8),
+        status=np.array(status),
         statistic=np.array(statistic),
         value=value,
-        covariance=np.full((4, 4), math.nan) if status != FOUND or errors is None else errors,
+        covariance=np.full((4, 4), math.nan) if errors is None else errors,
     )

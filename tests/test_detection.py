@@ -12,7 +12,7 @@ from radar_scene import SAMPLE_M, TARGET, VELOCITY
 
 from leosim import matched_filter, radar
 from leosim.detection import mf_first, music_mf
-from leosim.matched_filter import BELOW, FOUND, REFUSED
+from leosim.records import BELOW_THRESHOLD, FOUND, REFUSED
 from leosim.units import db_to_linear, linear_to_db
 
 CHAINS = [mf_first, music_mf]
@@ -292,7 +292,7 @@ def test_two_targets_two_kilometres_apart_are_told_by_their_predictions():
             assert np.all(np.abs(found.value - truth) < 6.0 * np.sqrt(np.diag(found.covariance))), chain.__name__
 
 
-@pytest.mark.parametrize(("chain", "status"), [(mf_first, BELOW), (music_mf, REFUSED)])
+@pytest.mark.parametrize(("chain", "status"), [(mf_first, BELOW_THRESHOLD), (music_mf, REFUSED)])
 def test_a_target_beyond_detection_range_is_not_found(chain, status):
     """At the range where the SNR after the matched filter is 0 dB."""
     scene = radar_scene.paper()
@@ -311,7 +311,7 @@ def test_the_threshold_is_that_of_the_statistic():
     found = mf_first.detect(heard, prior, mf_first.Params())
     assert found.status == FOUND
     above = float(linear_to_db(found.statistic)) + 0.01
-    assert mf_first.detect(heard, prior, mf_first.Params(threshold_db=above)).status == BELOW
+    assert mf_first.detect(heard, prior, mf_first.Params(threshold_db=above)).status == BELOW_THRESHOLD
     assert mf_first.detect(heard, prior, mf_first.Params(threshold_db=above - 0.02)).status == FOUND
 
 
@@ -341,9 +341,9 @@ def test_false_alarms_are_as_rare_as_the_threshold_says():
 def test_a_gate_without_a_delay_finds_nothing(chain):
     scene = radar_scene.paper(size=8, samples=256)
     heard = scene.receive(100.0, scene.reception(), 9)
-    assert chain.detect(heard, scene.prior(off=(0, 0, 90e3, 0)), chain.Params()).status == BELOW
+    assert chain.detect(heard, scene.prior(off=(0, 0, 90e3, 0)), chain.Params()).status == BELOW_THRESHOLD
     below = chain.detect(heard, replace(scene.prior(), gate=np.array([0.1, 0.1, -1.0, 1e3])), chain.Params())
-    assert below.status == BELOW
+    assert below.status == BELOW_THRESHOLD
 
 
 def test_detectors_are_functions_of_their_arguments():

@@ -13,7 +13,8 @@ import numpy as np
 
 from leosim import matched_filter, radar
 from leosim.echo import Echo
-from leosim.matched_filter import BELOW, FOUND, REFUSED, Detection, Prior
+from leosim.matched_filter import Prior
+from leosim.records import BELOW_THRESHOLD, FOUND, REFUSED, Detection
 from leosim.units import db_to_linear
 
 
@@ -51,7 +52,7 @@ def detect(echo: Echo, prior: Prior, params: Params) -> Detection:
     """
     delays = matched_filter.delays_of(echo, prior)
     if not delays.size:
-        return matched_filter.report(echo, BELOW, 0.0)
+        return matched_filter.report(echo, BELOW_THRESHOLD, 0.0)
     basis = (
         matched_filter.direct_path(echo, params.taps_before, params.taps_after) if params.suppression == "eca" else None
     )
@@ -71,12 +72,12 @@ def detect(echo: Echo, prior: Prior, params: Params) -> Detection:
         snapshot = matched_filter.compress(echo, wave, delay, doppler_hz, basis)
         peaks = matched_filter.directions(echo, snapshot[:, None], prior, 1)
         if not len(peaks):
-            return matched_filter.report(echo, BELOW, 0.0)
+            return matched_filter.report(echo, BELOW_THRESHOLD, 0.0)
         arrival = peaks[0]
     b = radar.response(echo.receiver, arrival, echo.steered)
     statistic = float(abs(np.vdot(b, snapshot)) ** 2 / np.vdot(b, b).real)
     if statistic < db_to_linear(params.threshold_db):
-        return matched_filter.report(echo, BELOW, statistic)
+        return matched_filter.report(echo, BELOW_THRESHOLD, statistic)
     if math.log(cells) - statistic > math.log(params.false_alarm):
         return matched_filter.report(echo, REFUSED, statistic)
     errors = matched_filter.covariance(echo, arrival, statistic)

@@ -15,7 +15,8 @@ from scipy.linalg import eigh_tridiagonal
 
 from leosim import matched_filter, radar
 from leosim.echo import Echo
-from leosim.matched_filter import BELOW, FOUND, REFUSED, Detection, Prior
+from leosim.matched_filter import Prior
+from leosim.records import BELOW_THRESHOLD, FOUND, REFUSED, Detection
 from leosim.units import db_to_linear
 
 
@@ -57,7 +58,7 @@ def detect(echo: Echo, prior: Prior, params: Params) -> Detection:
     """
     delays = matched_filter.delays_of(echo, prior)
     if not delays.size:
-        return matched_filter.report(echo, BELOW, 0.0)
+        return matched_filter.report(echo, BELOW_THRESHOLD, 0.0)
     basis = (
         matched_filter.direct_path(echo, params.taps_before, params.taps_after) if params.suppression == "eca" else None
     )
@@ -69,7 +70,7 @@ def detect(echo: Echo, prior: Prior, params: Params) -> Detection:
         return matched_filter.report(echo, REFUSED, 0.0)
     peaks = matched_filter.directions(echo, vectors[:, held], prior, int(held.sum()))
     if not len(peaks):
-        return matched_filter.report(echo, BELOW, 0.0)
+        return matched_filter.report(echo, BELOW_THRESHOLD, 0.0)
     arrival = peaks[np.argmin(np.linalg.norm((peaks - prior.value[:2]) / prior.gate[:2], axis=1))]
     row = matched_filter.without(matched_filter.beam(echo, arrival), basis)
     sent, knot = matched_filter.references(echo, arrival, delays)
@@ -80,7 +81,7 @@ def detect(echo: Echo, prior: Prior, params: Params) -> Detection:
     delay, doppler_hz = matched_filter.refine(row, wave, float(first), doppler_hz, echo.interval_s, 3)
     statistic = matched_filter.output(row, wave, delay, doppler_hz, echo.interval_s, basis)
     if statistic < db_to_linear(params.threshold_db):
-        return matched_filter.report(echo, BELOW, statistic)
+        return matched_filter.report(echo, BELOW_THRESHOLD, statistic)
     angle_snr = told_snr(statistic - 1.0, channels, snapshots)
     errors = matched_filter.covariance(echo, arrival, statistic, angle_snr)
     return matched_filter.report(echo, FOUND, statistic, arrival, delay, doppler_hz, errors)
