@@ -27,12 +27,11 @@ from leosim.records import (
     Csi,
     Geometry,
     Handovers,
-    IsacPrecoder,
     Rates,
     Record,
     Solver,
-    Targets,
     Timing,
+    Track,
     View,
 )
 from leosim.scoring import State, Timeline
@@ -252,17 +251,17 @@ def resume(run: Run, pending: dict[tuple[int, int], Any], interrupted: dict[int,
 
 
 def sense(run: Run, s: Sensing) -> Process:
-    """Each dwell: a satellite, a precoder for its users and a target; the satellite's array is held meanwhile."""
-    previous, made = None, 0
+    """Each dwell: precoder, echo, detection, track; the satellite's array is held meanwhile."""
+    previous, tracks, made = None, dict[int, Track](), 0
     for _, tick in ticks(run.env, s.period_ns, Stage.SENSE, run.settings.end_ns):
         yield tick
         begun, t_ns = time.perf_counter(), nominal(run.env, Stage.SENSE)
-        design = partial(sensing.dwell, run.world, s, t_ns, made, previous)
-        precoder, seen = take(run.past, (IsacPrecoder, Targets), made, design)
-        run.rows += [precoder, seen]
-        previous, made = precoder, made + 1
+        rows = take(run.past, s.records, made, partial(sensing.dwell, run.world, s, t_ns, made, previous, tracks))
+        run.rows += rows
+        previous, made = rows[0], made + 1
+        tracks.update({int(row.target): row for row in rows if isinstance(row, Track)})
         run.wall["sense"] += time.perf_counter() - begun
-        array = run.arrays.setdefault(int(precoder.sat), simpy.PriorityResource(run.env, capacity=1))
+        array = run.arrays.setdefault(int(previous.sat), simpy.PriorityResource(run.env, capacity=1))
         with array.request(priority=0) as held:
             yield held
             yield run.env.timeout(s.dwell_ns)

@@ -575,8 +575,14 @@ class Detection(Record):
     covariance: np.ndarray = array("measure", "by_measure", doc="covariance of the measurement", default=nan)
 
 
-TENTATIVE, CONFIRMED, COASTING, LOST = 0, 1, 2, 3
-TRACK_STATUS = {TENTATIVE: "tentative", CONFIRMED: "confirmed", COASTING: "coasting", LOST: "lost"}
+TENTATIVE, CONFIRMED, COASTING, LOST, NO_TRACK = 0, 1, 2, 3, 4
+TRACK_STATUS = {
+    TENTATIVE: "tentative",
+    CONFIRMED: "confirmed",
+    COASTING: "coasting",
+    LOST: "lost",
+    NO_TRACK: "no track",
+}
 
 
 @dataclass(frozen=True)
@@ -590,7 +596,7 @@ class Track(Record):
     GROUP: ClassVar[str] = "tracks"
     t_ns: int
     target: np.ndarray = array(dtype="i4", doc="row of the target")
-    status: np.ndarray = array(dtype="u1", doc="0 tentative, 1 confirmed, 2 coasting, 3 lost")
+    status: np.ndarray = array(dtype="u1", doc="0 tentative, 1 confirmed, 2 coasting, 3 lost, 4 no track")
     hits: np.ndarray = array(dtype="i4", doc="detections taken since the track began")
     misses: np.ndarray = array(dtype="i4", doc="misses: since a tentative track began, since the last hit of another")
     mean: np.ndarray = array("state", doc="position (m) and velocity (m/s)")
@@ -601,6 +607,8 @@ class Track(Record):
     model_covariance: np.ndarray = array(
         "model", "state", "by_state", doc="covariance of the state under the model", default=nan
     )
+    error_m: np.ndarray = array(unit="m", doc="distance of the position from the true one", default=nan)
+    nees: np.ndarray = array(doc="normalised estimation error squared of the state; 6 on average", default=nan)
 
     @property
     def pos_enu(self) -> np.ndarray:

@@ -57,19 +57,25 @@ class Scenario(Table):
     handover: HandoverTable = HandoverTable()
     sensing: SensingTable | None = None
     isac: AlgorithmTable | None = None
+    detection: AlgorithmTable | None = None
+    tracking: AlgorithmTable | None = None
     name: str = Field("scenario", exclude=True)
     base: Path = Field(Path("."), exclude=True)
 
     @model_validator(mode="after")
     def _with_its_service(self) -> Scenario:
-        if self.isac is not None and self.sensing is None:
-            raise ValueError("[sensing] beside [isac], which is the precoder of that service")
+        for folder in OF_SENSING:
+            if getattr(self, folder) is not None and self.sensing is None:
+                raise ValueError(f"[sensing] beside [{folder}], which is part of that service")
         return self
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The folders of algorithms this scenario uses."""
-        return tuple(folder for folder in ALGORITHM_FOLDERS if self.sensing is not None or folder != "isac")
+        """The folders of algorithms this scenario uses: echoes are looked for and followed if either is asked for."""
+        absent = set() if self.sensing is not None else set(OF_SENSING)
+        if self.detection is None and self.tracking is None:
+            absent |= {"detection", "tracking"}
+        return tuple(folder for folder in ALGORITHM_FOLDERS if folder not in absent)
 
     def path(self, file: str) -> Path:
         """A path of the scenario, relative to its folder; a bare name may be that of a shipped element set."""
@@ -106,16 +112,22 @@ class Scenario(Table):
         return algorithm(folder, {"algorithm": table.algorithm, **table.settings}, self.base)
 
     def _table(self, folder: str) -> AlgorithmTable:
-        return getattr(self, folder) or AlgorithmTable(algorithm=DEFAULT_ISAC)
+        return getattr(self, folder) or AlgorithmTable(algorithm=OF_SENSING[folder])
 
     def to_json(self) -> str:
         """The resolved scenario as one line of JSON."""
         return json.dumps(self.as_dict(), sort_keys=True)
 
 
-ALGORITHM_FOLDERS = {"beamforming": "beams", "clustering": "cluster", "isac": "design"}
+ALGORITHM_FOLDERS = {
+    "beamforming": "beams",
+    "clustering": "cluster",
+    "isac": "design",
+    "detection": "detect",
+    "tracking": "update",
+}
+OF_SENSING = {"isac": "rsma", "detection": "mf_first", "tracking": "imm"}  # the algorithm where none is named
 SHARED_PARAMETERS = {"k_max", "candidates", "access", "radar", "on_infeasible", "cap_share"}  # of a folder's algorithms
-DEFAULT_ISAC = "rsma"
 
 
 def algorithms(folder: str) -> list[str]:
@@ -405,7 +417,7 @@ def list_keys() -> list[tuple[str, str, str]]:
                 continue
             below = _model(field.annotation)
             if below is AlgorithmTable:
-                default = field.default.algorithm if field.default else DEFAULT_ISAC
+                default = field.default.algorithm if field.default else OF_SENSING[key]
                 rows.append((f"{prefix}{key}.algorithm", default, f"one of {', '.join(algorithms(key))}"))
                 for name in algorithms(key):
                     for f in dataclasses.fields(importlib.import_module(f"leosim.{key}.{name}").Params):

@@ -7,14 +7,14 @@ is the true one. What a precoder points at is where the target is expected.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from leosim import channel, orbit, precoding, radar, rate_splitting
+from leosim import channel, orbit, precoding, radar, rate_splitting, surveillance
 from leosim.antenna import element_gain
 from leosim.channel import Radio
 from leosim.flights import Flights
@@ -24,13 +24,17 @@ from leosim.records import (
     NO_SATELLITE_IN_VIEW,
     NO_TARGET_IN_VIEW,
     ChannelStats,
+    Detection,
     DownlinkUsers,
     Illumination,
     IsacPrecoder,
+    Record,
     Targets,
+    Track,
     Users,
 )
 from leosim.streams import generator
+from leosim.surveillance import Surveillance
 from leosim.units import NS_PER_S, db_to_linear, linear_to_db
 from leosim.world import World
 
@@ -57,6 +61,12 @@ class Sensing:
     rcs_model: str
     ergodic_draws: int
     algorithm: tuple[ModuleType, Any]
+    surveillance: Surveillance | None = None
+
+    @property
+    def records(self) -> tuple[type[Record], ...]:
+        """The records of a dwell, in order."""
+        return (IsacPrecoder, Targets, *((Detection, Track) if self.surveillance is not None else ()))
 
 
 def near(receiver: Receiver, users: Users, radius_m: float, most: int) -> np.ndarray:
@@ -90,32 +100,51 @@ def echo(s: Sensing, seen: Bistatic, target: int) -> np.ndarray:
     )
 
 
-def dwell(world: World, s: Sensing, t_ns: int, k: int, previous: IsacPrecoder | None) -> tuple[IsacPrecoder, Targets]:
-    """Dwell k at an instant: the precoder with its score, and where the targets truly are.
+def dwell(
+    world: World, s: Sensing, t_ns: int, k: int, previous: IsacPrecoder | None, tracks: Mapping[int, Track]
+) -> tuple[Record, ...]:
+    """Dwell k at an instant: the precoder with its score, where the targets truly are, and what was made of the echo.
 
-    Targets above the receiver's horizon are illuminated in turn. The satellite is the best one by the rule among
-    those above the receiver's mask; it serves the users near the receiver that have it above theirs.
+    Targets above the receiver's horizon are illuminated in turn, where they are expected. The satellite is the
+    best one by the rule among those above the receiver's mask; it serves the users near the receiver that have it
+    above theirs. tracks : the last track of each target
+    Returns IsacPrecoder and Targets; with surveillance, Detection and Track too.
     Raises precoding.InfeasibleError when the algorithm is told to.
     """
     flying = world.ephemeris.near(s.site, t_ns)
     above = np.isin(flying.sat, orbit.geometry(flying, s.site).sat)
-    flights = s.flights.at(t_ns / NS_PER_S)
-    in_turn = np.flatnonzero(flights[:, 2] > 0.0)
+    pos_enu, vel_enu = s.flights.states(t_ns / NS_PER_S)
+    in_turn = np.flatnonzero(pos_enu[:, 2] > 0.0)
     target = int(in_turn[k % in_turn.size]) if in_turn.size else -1
+    watch, expected = s.surveillance, None
+    if watch is not None and target >= 0:
+        state = np.append(pos_enu[target], vel_enu[target])
+        expected = surveillance.expect(watch, s.radio.seed, t_ns, k, target, tracks.get(target), state)
     if not above.any():
-        return nobody(t_ns, target), truth(s, t_ns, None)
-    pos_ecef = s.receiver.pos_ecef + flights @ s.receiver.axes
-    seen = radar.geometry(flying.pos_ecef[above], flying.vel_ecef[above], s.receiver, pos_ecef[target])
-    row = np.flatnonzero(above)[np.argmax(RULES[s.satellite](s, seen, target))]
-    chosen = radar.geometry(flying.pos_ecef[row], flying.vel_ecef[row], s.receiver, pos_ecef)
-    stats = replace(world, radio=s.radio).statistics(t_ns, flying.sat[row : row + 1])
-    users, kappa = downlink(s, world.users, stats, int(flying.sat[row]))
+        seen = () if watch is None else surveillance.blind(watch, t_ns, target, expected)
+        return (nobody(t_ns, target), truth(s, t_ns, None), *seen)
+    believed = (
+        pos_enu if expected is None else np.where(np.arange(len(pos_enu))[:, None] == target, expected.pos_enu, pos_enu)
+    )
+    believed_ecef, true_ecef = (s.receiver.pos_ecef + enu @ s.receiver.axes for enu in (believed, pos_enu))
+    everybody = radar.geometry(flying.pos_ecef[above], flying.vel_ecef[above], s.receiver, believed_ecef[target])
+    row = np.flatnonzero(above)[np.argmax(RULES[s.satellite](s, everybody, target))]
+    chosen = flying.replace(**{name: getattr(flying, name)[row : row + 1] for name in ("sat", "pos_ecef", "vel_ecef")})
+    aimed, true = (radar.geometry(chosen.pos_ecef, chosen.vel_ecef, s.receiver, x) for x in (believed_ecef, true_ecef))
+    stats = replace(world, radio=s.radio).statistics(t_ns, chosen.sat)
+    users, kappa = downlink(s, world.users, stats, int(chosen.sat[0]))
     module, params = s.algorithm
     try:
-        precoder = module.design(users, illumination(s, t_ns, chosen, target), previous, params)
+        precoder = module.design(users, illumination(s, t_ns, aimed, target), previous, params)
     except InfeasibleError as error:
         raise InfeasibleError(f"[isac] at {t_ns / NS_PER_S:g} s: {error}") from None
-    return score(s, users, kappa, precoder, chosen, k), truth(s, t_ns, chosen)
+    made = score(s, users, kappa, precoder, true, aimed, k), truth(s, t_ns, true)
+    if watch is None:
+        return made
+    if expected is None:
+        return (*made, *surveillance.blind(watch, t_ns, target, None))
+    detection, track = surveillance.look(watch, s.radio, s.receiver, s.flights, chosen, precoder, expected, k)
+    return (*made, detection, surveillance.scored(track, state))
 
 
 def downlink(s: Sensing, users: Users, stats: ChannelStats, sat: int) -> tuple[DownlinkUsers, np.ndarray]:
@@ -156,9 +185,18 @@ def one(seen: Bistatic, target: int) -> Bistatic:
 
 
 def score(
-    s: Sensing, users: DownlinkUsers, kappa: np.ndarray, precoder: IsacPrecoder, seen: Bistatic, k: int
+    s: Sensing,
+    users: DownlinkUsers,
+    kappa: np.ndarray,
+    precoder: IsacPrecoder,
+    seen: Bistatic,
+    aimed: Bistatic,
+    k: int,
 ) -> IsacPrecoder:
-    """A precoder with what it truly achieves: ergodic rates of the users, bound and SNR at the true target."""
+    """A precoder with what it truly achieves: ergodic rates of the users, bound and SNR at the true target.
+
+    seen : the true geometry; aimed : the expected one, which the sub-arrays are steered by
+    """
     gain = precoding.gains(precoder, users.cosines, users.rows, users.columns) / users.noise_w[:, None]
     rng = generator(s.radio.seed, "isac_fading", k)
     private, common = rate_splitting.ergodic_rates(gain, bool(precoder.cancelled), kappa, s.ergodic_draws, rng)
@@ -173,24 +211,25 @@ def score(
         return scored.replace(status=np.array(NO_TARGET_IN_VIEW))
     toward = precoding.gains(precoder, seen.departure[target][None], users.rows, users.columns).sum()
     snr = radar.integrated_snr(toward, echo(s, one(seen, target), target), s.receiver.noise_w, s.samples)
-    covariance = radar.angle_covariance(s.receiver, snr, seen.arrival[target], None, s.crb)
+    steered = aimed.arrival[target]
+    covariance = radar.angle_covariance(s.receiver, snr, seen.arrival[target], steered, s.crb)
     variance = radar.cross_range_variance(covariance, seen.arrival[target], seen.range_rx_m[target])
     return scored.replace(
         cross_range_asked_m=np.array(s.cross_range_m),
         cross_range_m=np.sqrt(variance),
-        snr=radar.detection_snr(s.receiver, snr, seen.arrival[target]),
+        snr=radar.detection_snr(s.receiver, snr, seen.arrival[target], steered),
     )
 
 
 def truth(s: Sensing, t_ns: int, seen: Bistatic | None) -> Targets:
     """Where the targets truly are, as the receiver and the sensing satellite see them."""
-    pos = s.flights.at(t_ns / NS_PER_S)
+    pos, vel = s.flights.states(t_ns / NS_PER_S)
     nothing = np.full(len(pos), math.nan)
     return Targets(
         t_ns=t_ns,
         target=np.arange(len(pos)),
         pos_enu=pos,
-        vel_enu=s.flights.vel_enu,
+        vel_enu=vel,
         range_rx_m=np.linalg.norm(pos, axis=1),
         range_tx_m=nothing if seen is None else seen.range_tx_m,
         elevation_rad=np.arctan2(pos[:, 2], np.hypot(pos[:, 0], pos[:, 1])),

@@ -25,9 +25,9 @@ from threadpoolctl import threadpool_limits
 import leosim
 from leosim import elements, orbit, parallel, processes, rates, sensing, users, windows
 from leosim.channel import Radio
+from leosim.echo import Reception
 from leosim.elements import Constellation
 from leosim.engine import NoPast, Past
-from leosim.flights import Flights
 from leosim.log import EmptyLogError, Log, LogError, open_log
 from leosim.log_writer import LogWriter, create_writer, resume_writer
 from leosim.processes import Run, Settings
@@ -38,6 +38,7 @@ from leosim.records import (
     Catalogue,
     Clusters,
     Csi,
+    Detection,
     Geometry,
     Handovers,
     IsacPrecoder,
@@ -47,6 +48,7 @@ from leosim.records import (
     Solver,
     Targets,
     Timing,
+    Track,
     Users,
     View,
     pair_code,
@@ -61,12 +63,13 @@ from leosim.scenario import (
 from leosim.scoring import State, on_streams
 from leosim.sensing import Sensing
 from leosim.streams import generator
+from leosim.surveillance import Surveillance
+from leosim.tables import SensingTable
 from leosim.units import NS_PER_S, SECONDS_PER_DAY, db_to_linear, deg_to_rad, s_to_ns, thermal_noise_w
 from leosim.users import make as make_users
 from leosim.world import World
 
 COMMUNICATION: tuple[type[Record], ...] = (Geometry, Csi, Clusters, Solver, Handovers, Rates)
-SENSING: tuple[type[Record], ...] = (IsacPrecoder, Targets)
 LIBRARIES = ("numpy", "scipy", "numba", "sgp4", "simpy", "h5py", "clarabel", "astropy-iers-data")
 
 
@@ -92,7 +95,7 @@ class Prepared:
     @property
     def logged(self) -> tuple[type[Record], ...]:
         """The record types of an epoch that the services of the scenario log."""
-        return (*COMMUNICATION, *(SENSING if self.sensing is not None else ()), Timing)
+        return (*COMMUNICATION, *(self.sensing.records if self.sensing is not None else ()), Timing)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -218,6 +221,7 @@ def sensing_service(scenario: Scenario, users: Users) -> Sensing | None:
     r = table.receiver
     lat_rad, lon_rad, mask_rad = (deg_to_rad(degrees) for degrees in (*r.site_deg, r.mask_deg))
     try:
+        flights = table.flights()
         receiver = Receiver.at(
             lat_rad,
             lon_rad,
@@ -230,18 +234,12 @@ def sensing_service(scenario: Scenario, users: Users) -> Sensing | None:
             mask_rad=mask_rad,
         )
     except ValueError as error:
-        raise ScenarioError(f"[sensing.receiver] {error}") from None
-    targets = table.targets
+        raise ScenarioError(f"[sensing] {error}") from None
     return Sensing(
         radio=table.radio(scenario.seed),
         receiver=receiver,
         site=make_users(["receiver"], np.array([lat_rad]), np.array([lon_rad]), r.alt_m, mask_rad),
-        flights=Flights(
-            name=tuple(target.name or f"target-{k + 1}" for k, target in enumerate(targets)),
-            start_enu=1e3 * np.array([target.position_km for target in targets]),
-            vel_enu=np.array([target.velocity_m_s for target in targets]),
-            rcs_m2=np.array([target.rcs_m2 for target in targets]),
-        ),
+        flights=flights,
         served=sensing.near(receiver, users, 1e3 * table.user_radius_km, table.max_users),
         period_ns=s_to_ns(table.period_s),
         dwell_ns=s_to_ns(table.dwell_s),
@@ -252,6 +250,28 @@ def sensing_service(scenario: Scenario, users: Users) -> Sensing | None:
         rcs_model=table.rcs_model,
         ergodic_draws=table.ergodic_draws,
         algorithm=scenario.algorithm("isac"),
+        surveillance=surveillance_of(scenario, table),
+    )
+
+
+def surveillance_of(scenario: Scenario, table: SensingTable) -> Surveillance | None:
+    """Echo, detection and tracking in SI; None without their tables."""
+    if "detection" not in scenario.folders:
+        return None
+    reception = Reception(
+        samples=table.samples,
+        gate_m=(0.0, 1e3 * table.gate_km),
+        direct=db_to_linear(table.direct_path_db),
+        clutter=0.0 if table.clutter_db is None else db_to_linear(table.clutter_db),
+        rcs_model=table.rcs_model,
+        fluctuation=table.fluctuation,
+    )
+    return Surveillance(
+        reception=reception,
+        detection=scenario.algorithm("detection"),
+        tracking=scenario.algorithm("tracking"),
+        cue_position_m=table.cue_position_m,
+        cue_speed_m_s=table.cue_speed_m_s,
     )
 
 
@@ -426,6 +446,8 @@ class Epoch:
     rates: Rates
     isac: IsacPrecoder | None = None
     targets: Targets | None = None
+    detection: Detection | None = None
+    track: Track | None = None
 
 
 def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared | None = None) -> Epoch:
@@ -448,7 +470,9 @@ def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared 
     this.beams[t_ns] = beams
     state = State(clusters, np.ones(clusters.user.size, dtype=bool))
     (scored,) = processes.score(this, t_ns, [(s.step_ns, state)])
-    sensed = sensing.dwell(ready.world, ready.sensing, t_ns, 0, None) if ready.sensing is not None else ()
+    sensed: tuple[Any, ...] = ()
+    if ready.sensing is not None:
+        sensed = sensing.dwell(ready.world, ready.sensing, t_ns, 0, None, {})
     return Epoch(visible, csi, beams, seen, clusters, solver, scored, *sensed)
 
 
@@ -543,6 +567,8 @@ def forecast(ready: Prepared) -> dict[str, Any]:
         sample.rates,
         sample.isac,
         sample.targets,
+        sample.detection,
+        sample.track,
     )
     rows = [record for record in everything if record is not None]
     size = sum(getattr(r, name).nbytes for r in rows for name, spec in r.array_fields().items() if spec.logged)

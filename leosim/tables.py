@@ -9,11 +9,13 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from leosim.channel import Radio
+from leosim.flights import Flights, Route
 from leosim.rates import Coherence
-from leosim.units import db_to_linear, dbm_to_w, noise_power_w, s_to_ns
+from leosim.units import db_to_linear, dbm_to_w, deg_to_rad, noise_power_w, s_to_ns
 
 
 def _number(value: Any) -> Any:
@@ -252,14 +254,34 @@ class ReceiverTable(Table):
 
 
 class TargetTable(Table):
-    """A target in straight flight over the receiver."""
+    """A target over the receiver: in straight flight, turning, or on a route through waypoints."""
 
     name: str = Field("", description="name in reports; target-1 on, if empty")
-    position_km: tuple[Number, Number, Number] = Field(
-        description="position at the start: east, north and up of the receiver (km)"
+    position_km: tuple[Number, Number, Number] | None = Field(
+        None, description="position at the start: east, north and up of the receiver (km)"
     )
     velocity_m_s: tuple[Number, Number, Number] = Field((0.0, 0.0, 0.0), description="velocity: east, north, up (m/s)")
+    turn_deg_s: Number = Field(0.0, description="rate of turn about the vertical, positive to the right (degrees/s)")
+    waypoints: list[tuple[Number, Number, Number, Number]] | None = Field(
+        None, description="instead of a position: time (s), east, north, up (km) of each point of a smooth route"
+    )
     rcs_m2: Positive = Field(20.0, description="monostatic radar cross-section (m^2)")
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> TargetTable:
+        if (self.position_km is None) == (self.waypoints is None):
+            raise ValueError("either position_km or waypoints")
+        if self.waypoints is not None and (self.turn_deg_s or any(self.velocity_m_s)):
+            raise ValueError("no velocity_m_s and no turn_deg_s beside waypoints, which say it all")
+        return self
+
+    @property
+    def route(self) -> Route | None:
+        """The route of waypoints, None without; raises ValueError for one that cannot be flown."""
+        if self.waypoints is None:
+            return None
+        points = np.array(self.waypoints, dtype=float)
+        return Route(points[:, 0], 1e3 * points[:, 1:])
 
 
 class SensingTable(RadioTable):
@@ -286,6 +308,16 @@ class SensingTable(RadioTable):
     )
     ergodic_draws: int = Field(256, ge=1, le=100_000, description="fading draws of the ergodic rates, a dwell")
     receiver: ReceiverTable
+    cue_position_m: NonNegative = Field(
+        100.0, description="rms error of each coordinate of a target announced to be looked for (m)"
+    )
+    cue_speed_m_s: NonNegative = Field(20.0, description="the same of its velocity (m/s)")
+    gate_km: Positive = Field(100.0, description="longest excess of an echo's way over the direct path recorded (km)")
+    direct_path_db: Number = Field(0.0, description="direct path in what is recorded, over what arrives (dB)")
+    clutter_db: Number | None = Field(
+        None, description="clutter from the ground over the direct path that arrives (dB); none: no clutter"
+    )
+    fluctuation: Literal["none", "swerling_1"] = Field("none", description="of the cross-section from dwell to dwell")
     targets: list[TargetTable] = Field(min_length=1, description="[[sensing.targets]] tables, illuminated in turn")
 
     @model_validator(mode="after")
@@ -293,6 +325,18 @@ class SensingTable(RadioTable):
         if self.dwell_s > self.period_s:
             raise ValueError(f"dwell_s of at most period_s, {self.period_s:g} s, got {self.dwell_s:g}")
         return self
+
+    def flights(self) -> Flights:
+        """Where the targets fly; raises ValueError for a route that cannot be flown."""
+        start = [target.position_km or (0.0, 0.0, 0.0) for target in self.targets]
+        return Flights(
+            name=tuple(target.name or f"target-{k + 1}" for k, target in enumerate(self.targets)),
+            start_enu=1e3 * np.array(start),
+            vel_enu=np.array([target.velocity_m_s for target in self.targets]),
+            rcs_m2=np.array([target.rcs_m2 for target in self.targets]),
+            turn_rad_s=deg_to_rad(np.array([target.turn_deg_s for target in self.targets])),
+            routes=tuple(target.route for target in self.targets),
+        )
 
     @property
     def samples(self) -> int:
