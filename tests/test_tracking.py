@@ -19,6 +19,8 @@ from leosim.flights import Flights
 from leosim.radar import Receiver
 from leosim.records import (
     BELOW_THRESHOLD,
+    COASTING,
+    CONFIRMED,
     FOUND,
     LOST,
     REFUSED,
@@ -439,10 +441,190 @@ def test_innovations_of_matched_flights_are_chi_square_of_four_dimensions(altitu
 
 @cache
 def passes(tracker, turning, altitude_m, params=None):
-    """Errors, NEES/6 [flight, epoch] and tracks of six passes."""
+    """Errors, NEES/6 [flight, epoch] and tracks of four passes."""
     states, found = flown(TURN if turning else STRAIGHT), []
-    for seed in range(6):
+    for seed in range(4):
         seen = detections(states, altitude_m, np.random.default_rng([10, seed]))
         found.append(tracked(tracker, seen, params or tracker.Params()))
     distance, nees = zip(*(errors(tracks, states) for tracks in found), strict=True)
     return np.array(distance), np.array(nees), found
+
+
+@pytest.mark.parametrize("altitude_m", [340e3, 550e3])
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_a_straight_flight_is_tracked_from_the_first_dwell_to_the_last(tracker, altitude_m):
+    distance, nees, tracks = passes(tracker, False, altitude_m)
+    assert rms(distance) < 105.0  # the design's figure for the whole pass
+    assert rms(distance[:, 120:181]) < 16.0  # and near closest approach
+    assert 0.4 < nees.mean() < 1.25  # no acceleration at all: errors are smaller than the filter must expect
+    assert all(one[-1].status == CONFIRMED and one[-1].hits >= EPOCHS - 2 for one in tracks)
+
+
+@pytest.mark.parametrize("altitude_m", [340e3, 550e3])
+def test_a_turn_needs_a_second_model(altitude_m):
+    """At 3 degrees a second: the filter for straight flight loses it within seconds, the interacting models do not."""
+    distance, nees, tracks = passes(imm, True, altitude_m)
+    assert rms(distance) < 100.0
+    assert 0.8 < nees.mean() < 1.25
+    assert all(one[-1].status == CONFIRMED and one[-1].hits >= EPOCHS - 2 for one in tracks)
+    assert all(one[10].status == LOST for one in passes(ekf, True, altitude_m)[2])
+    open_gate = ekf.Params(gate_miss=1e-300, lose_misses=EPOCHS)
+    lost, wrong, _ = passes(ekf, True, altitude_m, open_gate)
+    assert rms(lost) > 10.0 * rms(distance)
+    assert np.median(wrong) > 100.0
+
+
+def test_the_models_tell_a_turn_from_straight_flight():
+    turning, straight = (
+        np.mean([[track.probability[1] for track in one[30:]] for one in passes(imm, turn, 550e3)[2]])
+        for turn in (True, False)
+    )
+    assert turning > 0.9
+    assert straight < 0.05
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_covariances_stay_symmetric_and_positive(tracker):
+    for one in passes(tracker, False, 550e3)[2]:
+        for track in one:
+            for covariance in (track.covariance, *track.model_covariance):
+                np.testing.assert_array_equal(covariance, covariance.T)
+                np.linalg.cholesky(covariance)
+            assert tracker is ekf or abs(track.probability.sum() - 1.0) < 1e-12
+
+
+# ---------------------------------------------------------------------------------------------
+# The fate of a track
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_a_false_detection_is_refused(tracker):
+    params = tracker.Params()
+    seen = detections(flown(STRAIGHT), 550e3, np.random.default_rng(11))
+    track = tracked(tracker, seen[:60], params)[-1]
+    elsewhere = flown(STRAIGHT) + np.array([0.0, 3e3, 0.0, 0.0, 0.0, 0.0])
+    (false, pos, vel), (true, *sat) = detections(elsewhere, 550e3, np.random.default_rng(12))[60], seen[61]
+    expected = tracker.predict(track, false.t_ns, params)
+    refused = tracker.update(expected, false, pos, vel, params, CARRIER_HZ)
+    assert refused.gate > params.gate
+    assert (refused.status, refused.misses, refused.hits) == (COASTING, 1, track.hits)
+    np.testing.assert_array_equal(refused.mean, expected.mean)
+    np.testing.assert_array_equal(refused.covariance, expected.covariance)
+    again = tracker.update(tracker.predict(refused, true.t_ns, params), true, *sat, params, CARRIER_HZ)
+    assert again.gate < params.gate
+    assert (again.status, again.misses, again.hits) == (CONFIRMED, 0, track.hits + 1)
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_a_track_coasts_for_20_s_and_is_picked_up_again(tracker):
+    gap = range(100, 120)
+    states = flown(STRAIGHT)
+    tracks = tracked(tracker, detections(states, 550e3, np.random.default_rng(13), missed=gap), tracker.Params())
+    assert [int(track.status) for track in tracks[99:121]] == [CONFIRMED] + [COASTING] * 20 + [CONFIRMED]
+    assert tracks[119].misses == 20
+    assert np.isnan(tracks[110].gate)
+    distance, nees = errors(tracks, states)
+    volume = [np.trace(track.covariance[:3, :3]) for track in tracks[99:121]]
+    assert np.all(np.diff(volume[:21]) > 0.0)
+    assert volume[21] < volume[20]
+    assert nees[119] < 16.8 / 6.0  # the 99 % point of six dimensions
+    assert rms(distance[150:200]) < 16.0
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_a_track_is_confirmed_by_three_of_five_dwells(tracker):
+    def statuses(missed):
+        seen = detections(flown(STRAIGHT), 550e3, np.random.default_rng(14), missed)[:6]
+        return [int(track.status) for track in tracked(tracker, seen, tracker.Params())]
+
+    assert statuses(()) == [TENTATIVE, TENTATIVE, CONFIRMED, CONFIRMED, CONFIRMED, CONFIRMED]
+    assert statuses((1, 3)) == [TENTATIVE, TENTATIVE, TENTATIVE, TENTATIVE, CONFIRMED, CONFIRMED]
+    assert statuses((1, 2, 3)) == [TENTATIVE, TENTATIVE, TENTATIVE, LOST, LOST, LOST]
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_a_confirmed_track_is_lost_after_misses_in_a_row(tracker):
+    params = tracker.Params(lose_misses=4)
+    missed = [20, 21, 22, 24, 25, 26, 27]
+    tracks = tracked(tracker, detections(flown(STRAIGHT), 550e3, np.random.default_rng(15), missed)[:40], params)
+    expected = [COASTING] * 3 + [CONFIRMED] + [COASTING] * 3 + [LOST] * 13
+    assert [int(track.status) for track in tracks[20:]] == expected
+    for track in tracks[28:]:
+        np.testing.assert_array_equal(track.mean, tracks[27].mean)
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_a_track_is_lost_where_its_position_is_no_longer_known(tracker):
+    params = tracker.Params()
+    track = tracked(tracker, detections(flown(STRAIGHT), 550e3, np.random.default_rng(16))[:60], params)[-1]
+    lasts_s = 0
+    while track.status != LOST:
+        assert np.trace(track.covariance[:3, :3]) <= params.lose_sigma_m**2
+        lasts_s += 10
+        track = tracker.predict(track, track.t_ns + 10 * NS_PER_S, params)
+        assert lasts_s < 3600
+    assert np.trace(track.covariance[:3, :3]) > params.lose_sigma_m**2
+    assert lasts_s > 30
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_an_update_leaves_the_track_before_as_it_was(tracker):
+    params = tracker.Params()
+    (first, *sat), (second, pos, vel) = detections(flown(STRAIGHT), 550e3, np.random.default_rng(17))[:2]
+    begun = tracker.begin(first, *sat, params, CARRIER_HZ)
+    before = tracker.predict(begun, second.t_ns, params)
+    kept = {name: np.copy(getattr(before, name)) for name in before.array_fields()}
+    once, twice = (tracker.update(before, second, pos, vel, params, CARRIER_HZ) for _ in range(2))
+    for name, value in kept.items():
+        np.testing.assert_array_equal(getattr(before, name), value)
+        np.testing.assert_array_equal(getattr(once, name), getattr(twice, name))
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_time_and_target_must_be_those_of_the_track(tracker):
+    params = tracker.Params()
+    (first, *sat), (second, pos, vel) = detections(flown(STRAIGHT), 550e3, np.random.default_rng(18))[:2]
+    track = tracker.begin(first, *sat, params, CARRIER_HZ)
+    with pytest.raises(ValueError, match="expected an instant from 0 ns on"):
+        tracker.predict(track, -1, params)
+    with pytest.raises(ValueError, match="expected target 0 at 0 ns"):
+        tracker.update(track, second, pos, vel, params, CARRIER_HZ)
+    with pytest.raises(ValueError, match="got target 3"):
+        tracker.update(track, first.replace(target=3), pos, vel, params, CARRIER_HZ)
+
+
+def test_a_model_that_was_all_but_ruled_out_comes_back():
+    """Flown straight for so long that the model of manoeuvres is nearly out, then turned at once."""
+    params = imm.Params(steady_s=1e7)
+    states = flown(STRAIGHT)
+    turn = Flights(("a",), states[100][None, :3], states[100][None, 3:], np.array([20.0]), np.radians([3.0]))
+    states[100:] = flown(turn, range(EPOCHS - 100))
+    tracks = tracked(imm, detections(states, 550e3, np.random.default_rng(19))[:160], params)
+    assert 0.0 < tracks[99].probability[1] < 1e-5
+    assert tracks[-1].probability[1] > 0.9
+    assert tracks[-1].status == CONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("tracker", "setting", "said"),
+    [
+        (ekf, {"q_m2_s3": 0.0}, "q_m2_s3: expected a positive number"),
+        (ekf, {"gate_miss": 1.0}, "gate_miss: expected a probability"),
+        (ekf, {"passes": 0}, "passes: expected a whole number"),
+        (ekf, {"confirm_hits": 6}, "expected at most confirm_of = 5"),
+        (ekf, {"lose_misses": True}, "lose_misses: expected a whole number"),
+        (imm, {"agile_s": -1.0}, "agile_s: expected a positive number"),
+        (imm, {"steady_q_m2_s3": math.nan}, "steady_q_m2_s3: expected a positive number"),
+        (imm, {"lose_sigma_m": math.inf}, "lose_sigma_m: expected a positive number"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tracker, setting, said):
+    with pytest.raises(ValueError, match=said):
+        tracker.Params(**setting)
+
+
+def test_the_gate_is_a_quantile_of_chi_square():
+    """Of four dimensions: 1 - exp(-x / 2) (1 + x / 2)."""
+    for miss in (1e-2, 1e-4, 1e-8):
+        gate = ekf.Params(gate_miss=miss).gate
+        assert math.exp(-gate / 2.0) * (1.0 + gate / 2.0) == pytest.approx(miss, rel=1e-9)

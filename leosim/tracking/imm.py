@@ -25,7 +25,7 @@ class Params(Rules):
         default=100.0, metadata={"doc": "power spectral density of the acceleration in a manoeuvre (m^2/s^3)"}
     )
     steady_s: float = field(default=60.0, metadata={"doc": "mean time of steady flight between manoeuvres (s)"})
-    agile_s: float = field(default=20.0, metadata={"doc": "mean time of a manoeuvre (s)"})
+    agile_s: float = field(default=60.0, metadata={"doc": "mean time of a manoeuvre (s)"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
