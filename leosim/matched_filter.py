@@ -297,6 +297,12 @@ def directions(echo: Echo, vectors: np.ndarray, prior: Prior, count: int) -> np.
     return np.array(found).reshape(-1, 2)
 
 
+def beams_of(echo: Echo, prior: Prior) -> int:
+    """Beams of the receiver, at least one, that the prior's direction gate holds."""
+    extent = np.multiply(echo.receiver.channels, echo.receiver.subarray) * np.minimum(prior.gate[:2], 1.0)
+    return int(np.prod(np.ceil(np.clip(extent, 1.0, echo.receiver.channels))))
+
+
 def _places(channels: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     x, y = (s * (np.arange(n) - 0.5 * (n - 1)) for n, s in zip(channels, spacing, strict=True))
     return np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)

@@ -88,10 +88,12 @@ class Scene:
         first = float(self.seen(target).excess_m) - lead * SAMPLE_M
         return echo.Reception(self.samples, (first, first + delays * SAMPLE_M), **other)
 
-    def receive(self, power_w, reception, seed, targets=TARGET[None], velocities=VELOCITY[None], steered=None):
+    def receive(
+        self, power_w, reception, seed, targets=TARGET[None], velocities=VELOCITY[None], steered=None, sends=None
+    ):
         at = self.seen()
         return echo.receive(
-            precoder(self.radio, at.departure, power_w),
+            sends or precoder(self.radio, at.departure, power_w),
             self.radio,
             self.sat_pos,
             self.sat_vel,

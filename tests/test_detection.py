@@ -10,7 +10,7 @@ import pytest
 import radar_scene
 from radar_scene import SAMPLE_M, TARGET, VELOCITY
 
-from leosim import matched_filter, radar
+from leosim import matched_filter, precoding, radar
 from leosim.detection import mf_first, music_mf
 from leosim.records import BELOW_THRESHOLD, FOUND, REFUSED
 from leosim.units import db_to_linear, linear_to_db
@@ -99,6 +99,32 @@ def test_statistic_is_the_snr_of_the_radar_equation(subarray):
         for k in range(12)
     ]
     assert linear_to_db((np.mean(statistic) - 1.0) / expected) == pytest.approx(0.0, abs=0.2)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_every_stream_lights_the_target(chain):
+    """Six streams of three directions, correlated at the target and towards the receiver: errors within the bound's."""
+    scene = radar_scene.paper()
+    at = scene.seen()
+    rng = np.random.default_rng(14)
+    cosines = at.departure + np.array([[0.1, 0.05], [-0.15, 0.1], [0.0, 0.0]])
+    weights = rng.normal(size=(3, 6)) + 1j * rng.normal(size=(3, 6))
+    sends = radar_scene.precoder(scene.radio, at.departure, 1.0).replace(
+        cosines=cosines,
+        user=np.array([0, 1, 2, 3, -1, -2]),
+        **{name: np.zeros(6) for name in ("power_w", "rate", "split", "ergodic")},
+        weight_re=weights.real.ravel(),
+        weight_im=weights.imag.ravel(),
+    )
+    gain_w = float(precoding.gains(sends, at.departure[None], 8, 8).sum())
+    wanted = 64.0 * scene.power_for(4.0)
+    scaled = math.sqrt(wanted / gain_w)
+    sends = sends.replace(weight_re=sends.weight_re * scaled, weight_im=sends.weight_im * scaled)
+    heard = scene.receive(0.0, scene.reception(), 15, sends=sends)
+    found = chain.detect(heard, scene.prior(off=PREDICTED_OFF), chain.Params())
+    assert found.status == FOUND
+    assert linear_to_db(found.statistic / (4.0 * 4096)) == pytest.approx(0.0, abs=0.2)
+    assert np.all(np.abs(found.value - scene.truth()) < 4.5 * np.sqrt(np.diag(found.covariance)))
 
 
 def test_position_is_where_ellipsoid_and_line_of_sight_meet():

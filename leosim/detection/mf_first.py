@@ -48,7 +48,8 @@ def detect(echo: Echo, prior: Prior, params: Params) -> Detection:
     3. The block compressed with the waveform sent there; direction by FFT and Newton's steps.
     4. Delay and Doppler refined again towards that direction, then the direction.
     The statistic is `|b^H z|^2 / ||b||^2` of the last snapshot z, its error the Cramer-Rao bound at that SNR. Below
-    the threshold is status 1; above it, but no rarer in a gate so wide than `false_alarm`, is status 2.
+    the threshold is status 1. Above it, but likelier than `false_alarm` to come from noise alone, exponential in each
+    of the gate's cells of delay and Doppler and then of its beams, is status 2.
     """
     delays = matched_filter.delays_of(echo, prior)
     if not delays.size:
@@ -78,7 +79,7 @@ def detect(echo: Echo, prior: Prior, params: Params) -> Detection:
     statistic = float(abs(np.vdot(b, snapshot)) ** 2 / np.vdot(b, b).real)
     if statistic < db_to_linear(params.threshold_db):
         return matched_filter.report(echo, BELOW_THRESHOLD, statistic)
-    if math.log(cells) - statistic > math.log(params.false_alarm):
+    if math.log(cells + matched_filter.beams_of(echo, prior)) - statistic > math.log(params.false_alarm):
         return matched_filter.report(echo, REFUSED, statistic)
     errors = matched_filter.covariance(echo, arrival, statistic)
     return matched_filter.report(echo, FOUND, statistic, arrival, delay, doppler_hz, errors)
