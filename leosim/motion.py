@@ -196,7 +196,8 @@ def corrected(
     Each pass linearises at the state that the pass before found: section 10.5.2, Bar-Shalom, Li and Kirubarajan 2001.
     What curvature adds within the spread of that state (`bent`) is taken off the measurement and added to its noise, as
     in a second-order filter: a fresh track knows the range within a metre, but its direction so badly that the
-    sphere of that range is no plane. The covariance is in Joseph's form.
+    sphere of that range is no plane. That error is the same at the next dwell, which must not average it: what is
+    left of it goes into the covariance, which is else in Joseph's form.
 
     mean : [..., 6]; covariance : [..., 6, 6] before
     Raises numpy.linalg.LinAlgError for a measurement without a positive definite covariance.
@@ -216,6 +217,10 @@ def corrected(
         kept = EYE_6 - gain @ h
         added = gain @ noise @ np.swapaxes(gain, -1, -2)
         spread = symmetric(kept @ covariance @ np.swapaxes(kept, -1, -2) + added)
+    _, noise = bent(white, curvature(state, sat_pos_enu, sat_vel_enu, carrier_hz), spread)
+    across = spread @ np.swapaxes(h, -1, -2)
+    lift = np.swapaxes(np.linalg.solve(symmetric(h @ across), np.swapaxes(across, -1, -2)), -1, -2)
+    spread = symmetric(spread + lift @ (noise - EYE_4) @ np.swapaxes(lift, -1, -2))
     distance = (innovation * np.linalg.solve(s, innovation[..., None])[..., 0]).sum(axis=-1)
     log_volume = np.linalg.slogdet(2.0 * math.pi * s)[1] + 2.0 * np.log(np.diagonal(root)).sum()
     return Correction(state, spread, distance, -0.5 * (distance + log_volume))

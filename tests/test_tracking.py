@@ -287,16 +287,26 @@ class Reference(ExtendedKalmanFilter):
 
     def update(self, seen):
         found, pos, vel = seen
-        curved = curvature_by_differences(self.x, pos, vel)
-        spread = curved @ self.P
-        added = 0.5 * np.array([[np.trace(a @ b) for b in spread] for a in spread])
-        bias = 0.5 * np.array([np.trace(a) for a in spread])
+        bias, added = self.bent(pos, vel)
         super().update(
             found.value,
             lambda x: motion.measure(x, pos, vel, CARRIER_HZ)[1],
             lambda x: motion.measure(x, pos, vel, CARRIER_HZ)[0] + bias,
             R=found.covariance + added,
         )
+        self.P += self.lifted(self.P, motion.measure(self.x_prior, pos, vel, CARRIER_HZ)[1], self.bent(pos, vel)[1])
+
+    def bent(self, pos, vel):
+        """Mean and covariance of what curvature adds within the covariance, from differences."""
+        spread = curvature_by_differences(self.x, pos, vel) @ self.P
+        covariance = 0.5 * np.array([[np.trace(a @ b) for b in spread] for a in spread])
+        return 0.5 * np.array([np.trace(a) for a in spread]), covariance
+
+    @staticmethod
+    def lifted(covariance, h, added):
+        """A change of the covariance that changes that of the measurement by `added`."""
+        lift = covariance @ h.T @ np.linalg.inv(h @ covariance @ h.T)
+        return lift @ added @ lift.T
 
 
 def assert_same_state(mean, covariance, expected_mean, expected_covariance):
@@ -346,6 +356,8 @@ def test_a_second_pass_linearises_where_the_first_one_ended():
         left = found.value - value - 0.5 * np.trace(bent, axis1=1, axis2=2) - h @ (before.mean - state)
         spread = np.linalg.inv(np.linalg.inv(before.covariance) + h.T @ r @ h)
         state = before.mean + spread @ h.T @ r @ left
+    bent = motion.curvature(state, pos, vel, CARRIER_HZ) @ spread
+    spread = spread + Reference.lifted(spread, h, 0.5 * np.einsum("iab,jba->ij", bent, bent))
     after = ekf.update(before, found, pos, vel, ekf.Params(), CARRIER_HZ)
     assert_same_state(after.mean, after.covariance, state, spread)
 
@@ -458,6 +470,19 @@ def test_a_straight_flight_is_tracked_from_the_first_dwell_to_the_last(tracker, 
     assert rms(distance[:, 120:181]) < 16.0  # and near closest approach
     assert 0.4 < nees.mean() < 1.25  # no acceleration at all: errors are smaller than the filter must expect
     assert all(one[-1].status == CONFIRMED and one[-1].hits >= EPOCHS - 2 for one in tracks)
+
+
+def test_a_change_of_satellite_is_nothing_to_a_track():
+    states, rng = flown(STRAIGHT), np.random.default_rng(20)
+    one, other = detections(states, 340e3, rng), detections(states, 550e3, rng)
+    for tracker in TRACKERS:
+        seen = [(one, other)[k // 7 % 2][k] for k in range(EPOCHS)]
+        tracks = tracked(tracker, seen, tracker.Params())
+        distance, nees = errors(tracks, states)
+        assert rms(distance) < 105.0
+        assert rms(distance[120:181]) < 16.0
+        assert 0.3 < nees.mean() < 1.25
+        assert tracks[-1].hits >= EPOCHS - 2
 
 
 @pytest.mark.parametrize("altitude_m", [340e3, 550e3])
