@@ -291,7 +291,7 @@ def seconds_ahead(track: Track, t_ns: int) -> float:
 def hit(track: Track, rules: Rules) -> Track:
     """A track whose detection was taken."""
     hits = int(track.hits) + 1
-    if track.status == TENTATIVE and hits < rules.confirm_hits:
+    if hits < rules.confirm_hits:
         return track.replace(hits=np.array(hits))
     return track.replace(hits=np.array(hits), misses=np.array(0), status=np.array(CONFIRMED))
 
