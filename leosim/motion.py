@@ -156,7 +156,7 @@ def curvature(state: np.ndarray, sat_pos_enu: np.ndarray, sat_vel_enu: np.ndarra
 def bent(white: np.ndarray, curved: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean [..., 4] and covariance [..., 4, 4] of a whitened measurement about its linearisation, from its curvature.
 
-    `tr(A P) / 2` and `1 + tr(A_i P A_j P) / 2`: section 10.3.2, Bar-Shalom, Li and Kirubarajan 2001.
+    `tr(A P) / 2` and `1 + tr(A_i P A_j P) / 2`: chapter 10, Bar-Shalom, Li and Kirubarajan 2001.
     white : [4, 4] what whitens the measurement; curved : [..., 4, 6, 6] its second derivatives
     covariance : [..., 6, 6] of the state
     """
@@ -193,7 +193,7 @@ def corrected(
 ) -> Correction:
     """An iterated extended Kalman update to second order, of one state or of several at once.
 
-    Each pass linearises at the state that the pass before found: section 10.5.2, Bar-Shalom, Li and Kirubarajan 2001.
+    Each pass linearises at the state that the pass before found: chapter 10, Bar-Shalom, Li and Kirubarajan 2001.
     What curvature adds within the spread of that state (`bent`) is taken off the measurement and added to its noise, as
     in a second-order filter: a fresh track knows the range within a metre, but its direction so badly that the
     sphere of that range is no plane. That error is the same at the next dwell, which must not average it: what is

@@ -574,6 +574,7 @@ def test_a_confirmed_track_is_lost_after_misses_in_a_row(tracker):
     tracks = tracked(tracker, detections(flown(STRAIGHT), 550e3, np.random.default_rng(15), missed)[:40], params)
     expected = [COASTING] * 3 + [CONFIRMED] + [COASTING] * 3 + [LOST] * 13
     assert [int(track.status) for track in tracks[20:]] == expected
+    assert tracks[-1].t_ns == 39 * NS_PER_S
     for track in tracks[28:]:
         np.testing.assert_array_equal(track.mean, tracks[27].mean)
 

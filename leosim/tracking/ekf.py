@@ -37,15 +37,16 @@ def begin(
 
 
 def predict(track: Track, t_ns: int, params: Params) -> Track:
-    """The track at t_ns; a lost one where its position is then known too badly, and a lost one stays as it is.
+    """The track at t_ns, lost where its position is then known too badly; a lost one stays where it was.
 
     Raises ValueError for an instant before the track's.
     """
     dt_s = motion.seconds_ahead(track, t_ns)
+    track = track.replace(t_ns=t_ns, gate=np.array(np.nan))
     if track.status == LOST:
         return track
     mean, covariance = motion.ahead(track.mean, track.covariance, dt_s, params.q_m2_s3)
-    return motion.checked(track.replace(t_ns=t_ns, mean=mean, covariance=covariance, gate=np.array(np.nan)), params)
+    return motion.checked(track.replace(mean=mean, covariance=covariance), params)
 
 
 def update(

@@ -67,19 +67,20 @@ def begin(
 
 
 def predict(track: Track, t_ns: int, params: Params) -> Track:
-    """The track at t_ns; a lost one where its position is then known too badly, and a lost one stays as it is.
+    """The track at t_ns, lost where its position is then known too badly; a lost one stays where it was.
 
-    The models are mixed by the probability of a switch on the way, then each moves ahead: Eqs. (11.6.6-7) to
-    (11.6.6-10), Bar-Shalom, Li and Kirubarajan 2001. Raises ValueError for an instant before the track's.
+    The models are mixed by the probability of a switch on the way, then each moves ahead: section 11.6.6, Bar-Shalom,
+    Li and Kirubarajan 2001. Raises ValueError for an instant before the track's.
     """
     dt_s = motion.seconds_ahead(track, t_ns)
+    track = track.replace(t_ns=t_ns, gate=np.array(np.nan))
     if track.status == LOST:
         return track
     joint = track.probability[:, None] * switching(dt_s, params)
     probability = joint.sum(axis=0)
     means, covariances = mixtures((joint / probability).T, track.model_mean, track.model_covariance)
     moved = motion.ahead(means, covariances, dt_s, np.array([params.steady_q_m2_s3, params.agile_q_m2_s3]))
-    return motion.checked(combined(track.replace(t_ns=t_ns, gate=np.array(np.nan)), probability, *moved), params)
+    return motion.checked(combined(track, probability, *moved), params)
 
 
 def update(
@@ -92,8 +93,8 @@ def update(
 ) -> Track:
     """The track after a dwell at its instant: corrected by the detection, or coasting without one in its gate.
 
-    `motion.corrected` under each model, then their probabilities by the likelihood of the detection, Eqs. (11.6.6-11)
-    to (11.6.6-17), Bar-Shalom, Li and Kirubarajan 2001. A detection is taken that passes the gate of either
+    `motion.corrected` under each model, then their probabilities by the likelihood of the detection, section 11.6.6,
+    Bar-Shalom, Li and Kirubarajan 2001. A detection is taken that passes the gate of either
     model, and the smaller normalised innovation squared is kept. A track confirms, coasts or is lost by the counts
     in `Params`; a lost one stays as it is.
 
