@@ -430,6 +430,7 @@ def test_directions_resolve_the_period_of_subarrays():
     ("chain", "change"),
     [
         (mf_first, {"passes": 0}),
+        (mf_first, {"false_alarm": 0.0}),
         (mf_first, {"suppression": "null"}),
         (mf_first, {"taps_after": -1}),
         (music_mf, {"sources": 0}),

@@ -34,6 +34,8 @@ class Params:
     def __post_init__(self) -> None:
         if self.passes < 1:
             raise ValueError(f"passes: expected at least 1, got {self.passes}")
+        if not self.false_alarm > 0.0:
+            raise ValueError(f"false_alarm: expected a positive probability, got {self.false_alarm!r}")
         if self.suppression not in ("eca", "none"):
             raise ValueError(f"suppression: expected eca or none, got {self.suppression!r}")
         if min(self.taps_before, self.taps_after) < 0:

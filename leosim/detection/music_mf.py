@@ -91,7 +91,7 @@ def noise_edge(channels: int, snapshots: int) -> tuple[float, float]:
     """Largest eigenvalue of the covariance matrix of noise alone: mean and standard deviation (1).
 
     The edge `(1 + sqrt(N/M))^2` and the Tracy-Widom law of complex noise about it (mean -1.77, deviation 0.90 of its
-    scale): Johnstone 2001, doi:10.1214/aos/1009210544.
+    scale): Johansson 2000, doi:10.1007/s002200050027.
     """
     n, m = math.sqrt(channels), math.sqrt(snapshots)
     scale = (n + m) * (1.0 / n + 1.0 / m) ** (1.0 / 3.0) / snapshots
