@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.fft import fft, ifft, next_fast_len
 
-from leosim import radar
+from leosim import motion, radar
 from leosim.antenna import element_gain, steering
 from leosim.channel import Radio, free_space_gain
 from leosim.orbit import body_axes
@@ -153,12 +153,8 @@ def measures(
     Arrival cosines on east and north, `R_Tx + R_Rx`, and `-f/c d(R_Tx + R_Rx)/dt`, the receiver at the origin and
     at rest. pos_enu, vel_enu : [..., xyz] m and m/s; the satellite's likewise
     """
-    down = pos_enu - sat_pos_enu
-    range_rx, range_tx = np.linalg.norm(pos_enu, axis=-1), np.linalg.norm(down, axis=-1)
-    rate = np.sum(pos_enu * vel_enu, axis=-1) / range_rx + np.sum(down * (vel_enu - sat_vel_enu), axis=-1) / range_tx
-    cosines = pos_enu[..., :2] / range_rx[..., None]
-    way = np.stack([range_tx + range_rx, -carrier_hz / SPEED_OF_LIGHT_M_S * rate], axis=-1)
-    return np.concatenate([cosines, way], axis=-1)
+    state = np.concatenate(np.broadcast_arrays(pos_enu, vel_enu), axis=-1)
+    return motion.measure(state, sat_pos_enu, sat_vel_enu, carrier_hz)[0]
 
 
 def delayed(waveform: np.ndarray, delay: float, snapshots: int) -> np.ndarray:
