@@ -119,12 +119,12 @@ class Scenario(Table):
         return json.dumps(self.as_dict(), sort_keys=True)
 
 
-ALGORITHM_FOLDERS = {
-    "beamforming": "beams",
-    "clustering": "cluster",
-    "isac": "design",
-    "detection": "detect",
-    "tracking": "update",
+ALGORITHM_FOLDERS = {  # and the functions a file in each must have
+    "beamforming": ("beams",),
+    "clustering": ("cluster",),
+    "isac": ("design",),
+    "detection": ("detect",),
+    "tracking": ("begin", "predict", "update"),
 }
 OF_SENSING = {"isac": "rsma", "detection": "mf_first", "tracking": "imm"}  # the algorithm where none is named
 SHARED_PARAMETERS = {"k_max", "candidates", "access", "radar", "on_infeasible", "cap_share"}  # of a folder's algorithms
@@ -169,7 +169,7 @@ def load_algorithm(folder: str, name: str, base: Path = Path(".")) -> ModuleType
             f"[{folder}] algorithm: expected one of {', '.join(algorithms(folder))}, "
             f"a path ending in .py or a dotted name, got {name!r}{_nearest(name, algorithms(folder))}"
         )
-    for needed in ("Params", ALGORITHM_FOLDERS[folder]):
+    for needed in ("Params", *ALGORITHM_FOLDERS[folder]):
         if not hasattr(module, needed):
             raise ScenarioError(f"[{folder}] algorithm: {name!r} lacks `{needed}`, which this folder asks for")
     if not dataclasses.is_dataclass(module.Params):
