@@ -15,6 +15,7 @@ from leosim.log import Log
 from leosim.records import SERVED, SOLVER_STATUS, USER_STATUS
 from leosim.report.about import algorithm, end_ns, scenario, step_ns
 from leosim.report.dwells import SensingSummary, has_sensing, sensing_summary
+from leosim.report.tracks import TrackSummary, has_tracks, track_summary
 from leosim.units import ns_to_s
 
 LOW_SHARE = 0.05  # of the user-epochs: the "5 % rate"
@@ -94,7 +95,7 @@ class Summary:
     in most decisions, None when none is named, in what share of them, the mean least rate of the node there, and
     what it would be without that user, None when unknown; stay_s : mean of the
     stays seen from begin to end, None without one; jaccard : mean overlap of consecutive serving sets;
-    unserved : user-epochs declared unserved, by reason; sensing : None for a run without that service.
+    unserved : user-epochs declared unserved, by reason; sensing, surveillance : None for a run without them.
     """
 
     title: str
@@ -139,10 +140,12 @@ class Summary:
     bottleneck_rate: float
     rate_without: float | None
     sensing: SensingSummary | None = None
+    surveillance: TrackSummary | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """All numbers, ready for JSON; `sensing` only where the run had it."""
-        return {name: value for name, value in asdict(self).items() if name != "sensing" or value is not None}
+        """All numbers, ready for JSON; `sensing` and `surveillance` only where the run had them."""
+        services = ("sensing", "surveillance")
+        return {name: value for name, value in asdict(self).items() if name not in services or value is not None}
 
     def rows(self) -> list[tuple[str, str]]:
         """A table for people: what, and how much with its unit."""
@@ -190,6 +193,7 @@ class Summary:
             ("waiting for room", self._waiting_text()),
             ("bottleneck", self._bottleneck_text()),
             *(self.sensing.rows() if self.sensing is not None else []),
+            *(self.surveillance.rows() if self.surveillance is not None else []),
         ]
 
     def _waiting_text(self) -> str:
@@ -274,6 +278,7 @@ def summary(log: Log) -> Summary:
         longest_wait=int(waited.max(initial=0)),
         **_bottleneck(log),
         sensing=sensing_summary(log) if has_sensing(log) else None,
+        surveillance=track_summary(log) if has_tracks(log) else None,
     )
 
 
