@@ -2,15 +2,17 @@
 
 import json
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from test_sensing import TARGET
 from test_sensing import scenario as without_tracking
 from test_surveillance import watched
 
-from leosim import simulation
+from leosim import cli, simulation
 from leosim.records import CONFIRMED
-from leosim.report import tracks
+from leosim.report import figures, tracks
 from leosim.report.summary import summary
 
 OTHER = {**TARGET, "name": "other", "position_km": [4, 6, 6]}
@@ -114,3 +116,52 @@ def test_the_band_of_normalised_errors():
     squares = (np.random.default_rng(1).standard_normal((40_000, 10, 6)) ** 2).mean(axis=2)
     for count, mean in ((1, squares[:, 0]), (10, squares.mean(axis=1))):
         np.testing.assert_allclose(tracks.nees_band(count), np.quantile(mean, [0.025, 0.975]), rtol=0.05)
+
+
+def test_the_figure_is_drawn_where_there_are_tracks(flown, untracked, tmp_path):
+    assert figures.kinds(flown)[-1] == "track"
+    assert "track" not in figures.kinds(untracked)
+    with pytest.raises(ValueError, match="no track in this log"):
+        figures.plot(untracked, "track", tmp_path / "none.png")
+    with pytest.raises(ValueError, match="expected 4, for map, altitude, error, nees, got 1"):
+        flown.plot.track([Figure().add_subplot()])
+
+
+def test_the_figure_shows_what_the_log_says(flown):
+    axes = list(Figure(figsize=(8, 8)).subplots(4, 1))
+    assert flown.plot.track(axes) is axes[0]
+    ground, altitude, error, nees = axes
+    for k, name in enumerate(("aircraft", "other")):
+        rows = slice(k, None, 2)
+        path, truth = ([ax for ax in ground.lines if ax.get_label() == label][k] for label in ("track", "truth"))
+        np.testing.assert_allclose(path.get_xydata(), flown["tracks"]["mean"][rows, :2] / 1e3)
+        pos_enu = np.stack([flown["targets"].row(dwell).pos_enu[k] for dwell in range(k, 12, 2)])
+        np.testing.assert_allclose(truth.get_xydata(), pos_enu[:, :2] / 1e3)
+        off = [line for line in error.lines if line.get_label() == "error"][k]
+        np.testing.assert_allclose(off.get_ydata(), flown["tracks"]["error_m"][rows])
+        sigma = [line for line in error.lines if line.get_label() == "sigma"][k]
+        trace = [np.trace(covariance[:3, :3]) for covariance in flown["tracks"]["covariance"][rows]]
+        np.testing.assert_allclose(sigma.get_ydata(), 3 * np.sqrt(trace))
+        (scored,) = [line for line in nees.lines if line.get_label() == name]
+        np.testing.assert_allclose(scored.get_ydata(), flown["tracks"]["nees"][rows])
+    assert [text.get_text() for text in ground.get_legend().get_texts()][:3] == ["aircraft", "other", "truth"]
+    assert altitude.get_ylabel() == "up (km)"
+
+
+def test_the_figure_in_every_style(flown, blind, tmp_path):
+    before = dict(matplotlib.rcParams)
+    for style in figures.STYLES:
+        for log in (flown, blind):
+            assert figures.plot(log, "track", tmp_path / f"{style}.svg", style).stat().st_size > 10_000
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_the_command_prints_and_draws(flown, tmp_path, monkeypatch, capsys):
+    for line in (["info", str(flown.path)], ["plot", str(flown.path), "track", "-o", str(tmp_path / "t.png")]):
+        monkeypatch.setattr("sys.argv", ["leosim", *line])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert "12 dwells heard with mf_first" in printed
+    assert (tmp_path / "t.png").is_file()

@@ -58,6 +58,8 @@ from leosim.report.look import (
     describe,
 )
 from leosim.report.sensing_figures import beams, sensing
+from leosim.report.track_figures import track
+from leosim.report.tracks import has_tracks
 from leosim.units import NS_PER_S, rad_to_deg
 
 RATES = {"hardening": "hardening rate", "ergodic": "ergodic rate"}
@@ -549,13 +551,13 @@ def _draw_run(ax: PolarAxes, look: Style, tracks: pd.DataFrame, longest_s: float
     colours = _colours([int(sat) for sat in ordered.index])
     marks: list[tuple[int, _Mark]] = []
     grey: list[np.ndarray] = []
-    for _, track in tracks.groupby("sat"):
-        grey += _lines(track, np.ones(len(track), dtype=bool), longest_s)
-        if not track.serving.any():
+    for _, arc in tracks.groupby("sat"):
+        grey += _lines(arc, np.ones(len(arc), dtype=bool), longest_s)
+        if not arc.serving.any():
             continue
-        number = int(track.sat.iloc[0])
+        number = int(arc.sat.iloc[0])
         bold = LineCollection(
-            _lines(track, track.serving.to_numpy(), longest_s),
+            _lines(arc, arc.serving.to_numpy(), longest_s),
             colors=colours[number],
             linewidths=1.3 * look.line,
             capstyle="round",
@@ -563,7 +565,7 @@ def _draw_run(ax: PolarAxes, look: Style, tracks: pd.DataFrame, longest_s: float
             label=f"{number}",
         )
         ax.add_collection(bold)
-        spots = track.loc[track.serving, ["azimuth_rad", "zenith_deg"]].to_numpy()
+        spots = arc.loc[arc.serving, ["azimuth_rad", "zenith_deg"]].to_numpy()
         choice = [len(spots) // 2, len(spots) // 4, 3 * len(spots) // 4, len(spots) - 1, 0]
         marks.append((len(spots), _Mark(number, colours[number], [(float(a), float(z)) for a, z in spots[choice]])))
     ax.add_collection(LineCollection(grey, colors="#c4c4c4", linewidths=0.45 * look.line, zorder=2, label="in view"))
@@ -676,14 +678,18 @@ KINDS: dict[str, Callable[..., Axes]] = {
     "handovers": handovers,
     "sensing": sensing,
     "beams": beams,
+    "track": track,
 }
-NEED_SENSING = ("sensing", "beams")
+NEED_TRACKS = ("track",)
+NEED_SENSING = ("sensing", "beams", *NEED_TRACKS)
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def kinds(log: Log) -> tuple[str, ...]:
     """The kinds of figure a log holds the data of."""
-    return tuple(kind for kind in KINDS if kind not in NEED_SENSING or has_sensing(log))
+    lacking = set() if has_tracks(log) else set(NEED_TRACKS)
+    lacking |= set() if has_sensing(log) else set(NEED_SENSING)
+    return tuple(kind for kind in KINDS if kind not in lacking)
 
 
 def figure(log: Log | Sequence[Log], kind: str, style: str = "default", **options: Any) -> Figure:
@@ -750,6 +756,10 @@ class Plots:
         """Where the streams of one dwell go; `axes` are one a kind of stream."""
         return beams(self.log, axes, t_s=t_s, **options)
 
+    def track(self, axes: Sequence[Axes] | None = None, **options: Any) -> Axes:
+        """Targets, detections, tracks and their errors; `axes` are four."""
+        return track(self.log, axes, **options)
+
     def sky(self, user: str | int = 0, ax: PolarAxes | None = None, **options: Any) -> Axes:
         """The sky of one user."""
         return sky(self.log, ax, user=user, **options)
@@ -776,5 +786,6 @@ __all__ = [
     "serving",
     "serving_intervals",
     "sky",
+    "track",
     "user_row",
 ]
