@@ -33,6 +33,8 @@ class Plot:
     over x and y, and power shares); from_zero : whether the ordinate begins there
     gains : (system, x, factor): the text has another system at `factor` times this one
     limits : (value, words) on the abscissa, from the text; two at most
+    level : what the colours of maps are, which then fill the figure without power shares
+    lowest_db : where they begin; None: at each map's own lowest value
     """
 
     title: str
@@ -44,6 +46,8 @@ class Plot:
     gains: Sequence[tuple[str, float, float]] = ()
     limits: Sequence[tuple[float, str]] = ()
     from_zero: bool = True
+    level: str = ""
+    lowest_db: float | None = None
 
 
 def draw(plot: Plot, data: pd.DataFrame, heading: str, details: Sequence[str], style: str = "default") -> Figure:
@@ -124,6 +128,8 @@ def draw_beams(
 ) -> Figure:
     """A row of maps a system, a map a stream, and beside it the share of each stream in the power.
 
+    A plot with a `level` has maps alone, relative to their highest value, which is marked.
+
     shares : columns `system`, `stream`, `share` (NaN: out of reach), `standard_error`
     maps : columns `system`, `stream`, `plot.x`, `plot.y`, `pattern_db` on one grid, and rows of the streams "user" and
     "target" that only have a place
@@ -131,6 +137,8 @@ def draw_beams(
     """
     look = own._style(style)
     systems, streams = list(shares["system"].unique()), list(shares["stream"].unique())
+    if plot.level:
+        return _draw_levels(plot, systems, streams, maps, heading, details, look)
     height = look.height if look.fixed else 0.9 + 0.25 * look.width * len(systems)
     cell = min(look.width / (len(streams) + 1.6), height / (len(systems) + 1.5))  # of one map (inch)
     font = min(look.font, max(6.0, 6.7 * cell))
@@ -164,6 +172,63 @@ def draw_beams(
 
 
 PLACES = {"user": ("o", 2.8, "white"), "target": ("*", 6.0, own.VERMILLION)}
+
+
+def _draw_levels(
+    plot: Plot,
+    systems: Sequence[str],
+    streams: Sequence[str],
+    maps: pd.DataFrame,
+    heading: str,
+    details: Sequence[str],
+    look: own.Style,
+) -> Figure:
+    """Maps a system and stream, each with its scale, the place of its highest value and the target's."""
+    height = look.height if look.fixed else 0.9 + 0.45 * look.width * len(systems)
+    font = min(look.font, 6.0 * min(look.width / len(streams), 0.8 * height / len(systems)))
+    sizes = {f"{name}.labelsize": 0.85 * font for name in ("xtick", "ytick")}
+    sizes |= {"font.size": font, "axes.titlesize": font, "axes.labelsize": font, "legend.fontsize": font}
+    scale = font / 8.0
+    marks: dict[str, dict[str, Any]] = {
+        "target": {"marker": "o", "markersize": 10.0 * scale, "markerfacecolor": "none", "markeredgecolor": own.ORANGE},
+        "highest value": {"marker": "s", "markersize": 14.0 * scale, "markerfacecolor": "none"},
+    }
+    marks["highest value"]["markeredgecolor"] = own.VERMILLION
+    for mark in marks.values():
+        mark["markeredgewidth"] = 1.5 * scale
+    with matplotlib.rc_context(look.context | sizes):
+        made = own._figure(look, height)
+        grid = made.subplots(len(systems), len(streams), squeeze=False)
+        for row, system in zip(grid, systems, strict=True):
+            here = maps[maps["system"] == system]
+            target = here[here["stream"] == "target"]
+            for ax, stream in zip(row, streams, strict=True):
+                ax.set_box_aspect(1.0)
+                rows = here[here["stream"] == stream]
+                ax.set_title(f"{system}\n{stream}")
+                if rows.empty:
+                    middle: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "center"}
+                    ax.text(0.5, 0.5, "threshold\nout of reach", **middle)
+                    ax.set(xticks=[], yticks=[])
+                    continue
+                wide = rows.pivot(index=plot.y, columns=plot.x, values="pattern_db")
+                painted = ax.pcolormesh(
+                    wide.columns, wide.index, wide.to_numpy(), vmin=plot.lowest_db, vmax=0.0, cmap="viridis"
+                )
+                painted.set_rasterized(True)
+                top = rows.nlargest(1, "pattern_db")
+                for at, name in ((target, "target"), (top, "highest value")):
+                    ax.plot(at[plot.x], at[plot.y], linestyle="none", clip_on=False, **marks[name])
+                ax.set_xlabel(plot.x_label)
+                ax.set_ylabel(plot.y_label)
+                ax.label_outer()
+                bar = made.colorbar(painted, ax=ax, aspect=25, extend="neither" if plot.lowest_db is None else "min")
+                if ax is row[-1]:
+                    bar.set_label(plot.level)
+        handles = [Line2D([], [], linestyle="none", label=name, **mark) for name, mark in marks.items()]
+        made.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+        _head_of_all(made, look, heading, ", ".join(details))
+    return made
 
 
 def _mark(name: str, cell: float) -> dict[str, Any]:
