@@ -86,16 +86,23 @@ def _changes(sat: np.ndarray) -> np.ndarray:
 
 
 def _elevation_rad(log: Log, sat: np.ndarray, t_ns: np.ndarray) -> np.ndarray:
-    """Elevation of a satellite at the receiver at each dwell: [dwell], nan where no user sees it.
+    """Elevation of a satellite at the receiver at each dwell: [dwell], nan where no user sees it."""
+    enu = sat_pos_enu(log, sat, t_ns)
+    found: np.ndarray = np.arcsin(enu[:, 2] / np.linalg.norm(enu, axis=1))
+    return found
+
+
+def sat_pos_enu(log: Log, sat: np.ndarray, t_ns: np.ndarray) -> np.ndarray:
+    """Where satellites are, east, north, up of the receiver (m): [dwell, xyz], nan where no user sees them.
 
     The log has every satellite as the users see it: one of them tells where it is, at the epoch of the dwell.
     """
-    found = np.full(sat.size, math.nan)
+    found = np.full((sat.size, 3), math.nan)
     site = scenario(log).get("sensing", {}).get("receiver")
     if site is None or "geometry" not in log:
         return found
     lat_rad, lon_rad = (deg_to_rad(np.array(degrees)) for degrees in site["site_deg"])
-    here, up = geodetic_to_ecef(lat_rad, lon_rad, np.array(site["alt_m"])), local_axes(lat_rad, lon_rad)[2]
+    here, receiver_axes = geodetic_to_ecef(lat_rad, lon_rad, np.array(site["alt_m"])), local_axes(lat_rad, lon_rad)
     geometry, users = log["geometry"], log["users"]
     axes = local_axes(users["lat_rad"], users["lon_rad"])
     epoch, begin = np.searchsorted(geometry.t_ns, t_ns, side="right") - 1, geometry.pointer("pair")
@@ -109,8 +116,7 @@ def _elevation_rad(log: Log, sat: np.ndarray, t_ns: np.ndarray) -> np.ndarray:
         p = mine[0]
         flat = math.cos(high[p])
         enu = far[p] * np.array([flat * math.sin(round_[p]), flat * math.cos(round_[p]), math.sin(high[p])])
-        away = users["pos_ecef"][who[p]] + enu @ axes[who[p]] - here
-        found[k] = math.asin(float(away @ up) / float(np.linalg.norm(away)))
+        found[k] = receiver_axes @ (users["pos_ecef"][who[p]] + enu @ axes[who[p]] - here)
     return found
 
 

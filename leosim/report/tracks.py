@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtri
 
-from leosim.frames import geodetic_to_ecef, local_axes
 from leosim.log import Log
 from leosim.records import COASTING, CONFIRMED, DETECTION_STATUS, FOUND, TENTATIVE
 from leosim.report.about import algorithm, scenario
-from leosim.report.dwells import HIGH_SHARE, quantity, target_names
-from leosim.units import NS_PER_S, deg_to_rad, linear_to_db
+from leosim.report.dwells import HIGH_SHARE, quantity, sat_pos_enu, target_names
+from leosim.units import NS_PER_S, linear_to_db
 
 STATES = 6  # of a track: the mean of its normalised error squared
 OUTSIDE = 0.05  # probability that what is as it should be is outside its band
@@ -98,8 +97,9 @@ def fixes(log: Log) -> np.ndarray:
     """
     detections = log["detections"]
     made = np.full((len(detections), 3), math.nan)
-    sat_enu = _sat_pos_enu(log, detections["sat"], detections.t_ns)
-    there = np.flatnonzero((detections["status"] == FOUND) & np.isfinite(sat_enu[:, 0]))
+    sat_enu = sat_pos_enu(log, detections["sat"], detections.t_ns)
+    known = np.isfinite(sat_enu[:, 0]) & np.isin(detections.t_ns, log["geometry"].t_ns)
+    there = np.flatnonzero((detections["status"] == FOUND) & known)
     value, s = detections["value"][there], sat_enu[there]
     flat = (value[:, :2] ** 2).sum(axis=1)
     n = np.column_stack([value[:, :2], np.sqrt(np.maximum(1.0 - flat, 0.0))])
@@ -108,33 +108,6 @@ def fixes(log: Log) -> np.ndarray:
     range_m = (value[good, 2] ** 2 - (s[good] ** 2).sum(axis=1)) / (2.0 * spare_m[good])
     made[there[good]] = range_m[:, None] * n[good]
     return made
-
-
-def _sat_pos_enu(log: Log, sat: np.ndarray, t_ns: np.ndarray) -> np.ndarray:
-    """Where satellites are, east, north, up of the receiver (m): [dwell, xyz], nan where the log does not say.
-
-    The log has every satellite as the users see it at an epoch: one of them tells where it is.
-    """
-    found = np.full((sat.size, 3), math.nan)
-    site = scenario(log).get("sensing", {}).get("receiver")
-    if site is None or "geometry" not in log:
-        return found
-    lat_rad, lon_rad = (deg_to_rad(np.array(degrees)) for degrees in site["site_deg"])
-    here, receiver_axes = geodetic_to_ecef(lat_rad, lon_rad, np.array(site["alt_m"])), local_axes(lat_rad, lon_rad)
-    geometry, users = log["geometry"], log["users"]
-    user_axes = local_axes(users["lat_rad"], users["lon_rad"])
-    epoch, begin = np.searchsorted(geometry.t_ns, t_ns), geometry.pointer("pair")
-    seen, who, far = geometry["sat"], geometry["user"], geometry["range_m"]
-    high, round_ = geometry["elevation_rad"], geometry["azimuth_rad"]
-    for k in np.flatnonzero((sat >= 0) & (epoch < len(geometry))):
-        if geometry.t_ns[epoch[k]] != t_ns[k]:
-            continue
-        mine = begin[epoch[k]] + np.flatnonzero(seen[begin[epoch[k]] : begin[epoch[k] + 1]] == sat[k])
-        if mine.size:
-            p, flat = mine[0], math.cos(high[mine[0]])
-            enu = far[p] * np.array([flat * math.sin(round_[p]), flat * math.cos(round_[p]), math.sin(high[p])])
-            found[k] = receiver_axes @ (users["pos_ecef"][who[p]] + enu @ user_axes[who[p]] - here)
-    return found
 
 
 # ---------------------------------------------------------------------------------------------
