@@ -370,7 +370,7 @@ def reproduce(monkeypatch, capsys, tmp_path):
     return call
 
 
-@pytest.mark.parametrize("style", ["default", "ieee", "slides"])
+@pytest.mark.parametrize("style", ["default", *(pytest.param(s, marks=pytest.mark.slow) for s in ("ieee", "slides"))])
 def test_the_command_draws_beams_where_the_threshold_is_in_reach(reproduce, tmp_path, style):
     code, out, _ = reproduce("--figure", "6", "--drops", "2", "--set", "rcs=cos_half", "--style", style)
     assert code == 0

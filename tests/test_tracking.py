@@ -431,7 +431,7 @@ def matched(altitude_m):
     return tuple(np.array(part) for part in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("altitude_m", [340e3, 550e3])
+@pytest.mark.parametrize("altitude_m", [pytest.param(340e3, marks=pytest.mark.slow), 550e3])
 def test_errors_of_matched_flights_are_as_large_as_the_filter_says(altitude_m):
     _, nees, _ = matched(altitude_m)
     assert 0.8 < nees.mean() < 1.25
@@ -439,7 +439,7 @@ def test_errors_of_matched_flights_are_as_large_as_the_filter_says(altitude_m):
     assert 0.8 < nees[:, -100:].mean() < 1.25
 
 
-@pytest.mark.parametrize("altitude_m", [340e3, 550e3])
+@pytest.mark.parametrize("altitude_m", [pytest.param(340e3, marks=pytest.mark.slow), 550e3])
 def test_innovations_of_matched_flights_are_chi_square_of_four_dimensions(altitude_m):
     gates = matched(altitude_m)[2][:, 1:]
     assert 3.8 < gates.mean() < 4.2  # 6,000 of them: three times their spread is 0.11
@@ -462,7 +462,7 @@ def passes(tracker, turning, altitude_m, params=None):
     return np.array(distance), np.array(nees), found
 
 
-@pytest.mark.parametrize("altitude_m", [340e3, 550e3])
+@pytest.mark.parametrize("altitude_m", [pytest.param(340e3, marks=pytest.mark.slow), 550e3])
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_a_straight_flight_is_tracked_from_the_first_dwell_to_the_last(tracker, altitude_m):
     distance, nees, tracks = passes(tracker, False, altitude_m)
@@ -485,7 +485,7 @@ def test_a_change_of_satellite_is_nothing_to_a_track():
         assert tracks[-1].hits >= EPOCHS - 2
 
 
-@pytest.mark.parametrize("altitude_m", [340e3, 550e3])
+@pytest.mark.parametrize("altitude_m", [pytest.param(340e3, marks=pytest.mark.slow), 550e3])
 def test_a_turn_needs_a_second_model(altitude_m):
     """At 3 degrees a second: the filter for straight flight loses it within seconds, the interacting models do not."""
     distance, nees, tracks = passes(imm, True, altitude_m)
