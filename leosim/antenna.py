@@ -29,6 +29,24 @@ def steering(cosines: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return (along[..., :, None] * cross[..., None, :]).reshape(*along.shape[:-1], rows * columns)
 
 
+def responses(cosines: np.ndarray, rows: int, columns: int, stretch: np.ndarray) -> np.ndarray:
+    """Wideband array responses and their derivatives by the direction cosines, `conj(v)`, `conj(v_u)`, `conj(v_w)`.
+
+    `v_mn = exp(-i pi (1 + f/f_c) (m u + n w)) / sqrt(N)`, Eqs. (2)-(4), You et al. 2024, antennas counted from the
+    centre of the array, so that beam squint stretches the cosines. What reaches a terminal of a precoder W is
+    `v^T W = conj(v)^H W`.
+
+    cosines : [direction, 2] (u, w) on the two axes of the array (1); stretch : [block] 1 + f / f_c
+    Returns [block, direction, 3, rows * columns] complex: the response of unit norm and its two derivatives.
+    """
+    wide = np.asarray(stretch)[:, None, None] * np.asarray(cosines)[None]  # [block, direction, cosine]
+    value = steering(wide, rows, columns) / math.sqrt(rows * columns)
+    m = np.repeat(np.arange(rows) - (rows - 1) / 2, columns)
+    n = np.tile(np.arange(columns) - (columns - 1) / 2, rows)
+    slope = 1j * np.pi * np.asarray(stretch)[:, None, None]
+    return np.stack([value, slope * m * value, slope * n * value], axis=2)
+
+
 @njit(cache=True, nogil=True)
 def dirichlet(difference: float, elements: int) -> float:
     """Product of two centred linear half-wavelength steering vectors, `sin(M pi d / 2) / sin(pi d / 2)`.

@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from leosim.ofdm import Waveform
+
 # One vocabulary of axes. `pair`, `event`, `priced` and `entry` are ragged: their length differs from
 # row to row, and the log keeps them as contiguous ragged arrays (CF conventions) with a size a row.
 RAGGED_AXES = (
@@ -28,6 +30,7 @@ RAGGED_AXES = (
     "weight",
     "target",
     "model",
+    "shifter",
 )
 # A matrix has each of its two axes by a name of its own.
 MEASURE = ("u", "w", "bistatic_range", "doppler")
@@ -39,6 +42,8 @@ FIXED_AXES = {
     "by_measure": MEASURE,
     "state": STATE,
     "by_state": STATE,
+    "by_xyz": ("x", "y", "z"),
+    "body": ("along", "cross", "nadir"),
 }
 STATIC_AXES = ("user", "sat", "entry")
 
@@ -619,6 +624,125 @@ class Track(Record):
     def vel_enu(self) -> np.ndarray:
         """Velocity [xyz] east, north, up of the receiver (m/s)."""
         return self.mean[3:]
+
+
+# ---------------------------------------------------------------------------------------------
+# Localisation: one satellite sends rate and pilots to terminals that find their positions from it
+
+
+@dataclass(frozen=True)
+class Terminals(Record):
+    """The terminals one satellite serves and localises, as the designer of its precoder believes them to be.
+
+    sat : catalogue number; rows, columns : of its half-wavelength array; power_w : over all subcarriers (W)
+    asked_m : average position error bound asked of a fix (m)
+    attitude_rad, clock_s, carrier_offset_hz : standard deviations of what is not known: of each direction cosine, of
+    the clock, of the carrier; infinite: unknown
+    """
+
+    t_ns: int
+    sat: int
+    rows: int
+    columns: int
+    power_w: float
+    asked_m: float
+    waveform: Waveform
+    sat_pos_ecef: np.ndarray = array("xyz", unit="m", doc="position of the satellite, ITRS")
+    sat_vel_ecef: np.ndarray = array("xyz", unit="m s-1", doc="its velocity in the rotating frame, ITRS")
+    axes: np.ndarray = array("body", "xyz", doc="its axes along-track, cross-track and nadir, ITRS")
+    user: np.ndarray = array("pair", dtype="i4", doc="row of the user")
+    pos_ecef: np.ndarray = array("pair", "xyz", unit="m", doc="position of the terminal, ITRS")
+    vel_ecef: np.ndarray = array("pair", "xyz", unit="m s-1", doc="its velocity in the rotating frame, ITRS")
+    gamma: np.ndarray = array("pair", doc="mean power gain of the whole array with a unit-norm beam", source="Eq. (50)")
+    kappa: np.ndarray = array("pair", doc="Rician K-factor, linear")
+    noise_w: np.ndarray = array("pair", unit="W", doc="noise power a subcarrier")
+    attitude_rad: float = 0.0
+    clock_s: float = 0.0
+    carrier_offset_hz: float = 0.0
+
+
+REACHED, SHORT, KEPT, NO_ANCHOR, NO_TERMINAL = 0, 1, 2, 3, 4
+ICAL_STATUS = {
+    REACHED: "target reached",
+    SHORT: "target out of reach",
+    KEPT: "held",
+    NO_ANCHOR: "no satellite in view",
+    NO_TERMINAL: "no terminal in view",
+}
+
+
+@dataclass(frozen=True)
+class IcalPrecoder(Record):
+    """A wideband precoder for rate and position, and all the memory its algorithm keeps for the next one.
+
+    One stream a terminal, in order. With `chains` > 0 it is hybrid, `W_b = F B_b`: `F = exp(i phase)` where an antenna
+    is connected to a chain ([ant, chain] if fully connected, else one chain an antenna, by the layout), and the weights
+    are B [block, chain, stream]. Without, the weights are coefficients on the responses of the terminals and their
+    two derivatives, [block, 3 terminal, stream], terminal by terminal, at the `cosines` it was designed for.
+    """
+
+    GROUP: ClassVar[str] = "ical"
+    t_ns: int
+    sat: np.ndarray = array(dtype="i4", doc="catalogue number of the satellite; -1: none")
+    status: np.ndarray = array(
+        dtype="u1", doc="0 target reached, 1 target out of reach, 2 held, 3 no satellite, 4 no terminal in view"
+    )
+    iterations: np.ndarray = array(dtype="i4", doc="iterations of the design, all its stages together")
+    layout: np.ndarray = array(
+        dtype="u1", doc="0 digital, 1 fully connected, partially connected: 2 contiguous, 3 tiles, 4 interleaved"
+    )
+    chains: np.ndarray = array(dtype="i4", doc="RF chains; 0: one an antenna")
+    asked_m: np.ndarray = array(unit="m", doc="average position error bound asked of a fix")
+    apeb_m: np.ndarray = array(unit="m", doc="average position error bound, as designed")
+    user: np.ndarray = array("pair", dtype="i4", doc="row of the user")
+    cosines: np.ndarray = array("pair", "cosine", doc="direction cosines the precoder was designed for")
+    rate: np.ndarray = array("pair", unit="bit s-1 Hz-1", doc="spectral efficiency, as designed", source="Eq. (13)")
+    bound_m: np.ndarray = array("pair", unit="m", doc="position error bound, as designed", source="Eq. (21)")
+    phase_rad: np.ndarray = array("shifter", dtype="f4", unit="rad", doc="phase shifters, [ant, chain] in C order")
+    weight_re: np.ndarray = array("weight", unit="W0.5", doc="real part of the weights")
+    weight_im: np.ndarray = array("weight", unit="W0.5", doc="imaginary part of the weights")
+    true_rate: np.ndarray = array(
+        "pair", unit="bit s-1 Hz-1", doc="spectral efficiency where the terminal truly is, overhead off", default=nan
+    )
+    true_bound_m: np.ndarray = array("pair", unit="m", doc="position error bound where it truly is", default=nan)
+
+
+FIXED, REFUSED_FIX, OUTLIER, NO_FIX = 0, 1, 2, 3
+FIX_STATUS = {
+    FIXED: "fixed",
+    REFUSED_FIX: "refused: pilots too weak",
+    OUTLIER: "flagged as an outlier",
+    NO_FIX: "no satellite",
+}
+
+
+@dataclass(frozen=True)
+class Fix(Record):
+    """Where terminals believe to be, after their pilots: all the memory localisation keeps.
+
+    A terminal without a fix keeps its position, moved on by its own velocity, with a covariance that grows.
+    """
+
+    GROUP: ClassVar[str] = "fixes"
+    t_ns: int
+    user: np.ndarray = array("pair", dtype="i4", doc="row of the user")
+    sat: np.ndarray = array("pair", dtype="i4", doc="catalogue number of the satellite that sent the pilots; -1: none")
+    status: np.ndarray = array(
+        "pair", dtype="u1", doc="0 fixed, 1 refused: too weak, 2 flagged as outlier, 3 no satellite"
+    )
+    pos_ecef: np.ndarray = array("pair", "xyz", unit="m", doc="believed position, ITRS")
+    covariance_m2: np.ndarray = array("pair", "xyz", "by_xyz", unit="m2", doc="covariance of the believed position")
+    statistic: np.ndarray = array(
+        "pair", doc="share of the pilots' power the fix explains; nan: no pilots", default=nan
+    )
+    fix_ns: np.ndarray = array("pair", dtype="i8", unit="ns", doc="time of the last fix; -1: never", default=-1)
+    error_m: np.ndarray = array(
+        "pair", unit="m", doc="distance of the believed position from the true one", default=nan
+    )
+    nees: np.ndarray = array(
+        "pair", doc="normalised estimation error squared of the position; 3 on average", default=nan
+    )
+    bound_m: np.ndarray = array("pair", unit="m", doc="position error bound where it truly is", default=nan)
 
 
 @dataclass(frozen=True)
