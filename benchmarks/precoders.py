@@ -41,7 +41,7 @@ def main() -> None:
                     beamforming={"algorithm": name.split(",")[0], **settings},
                 )
                 with tempfile.TemporaryDirectory() as folder, leosim.run(scenario, Path(folder) / "run.h5") as log:
-                    found = log.summary()
+                    found = log.summary().communication
                 rate = found.hardening
                 numbers = (rate.least, rate.low, rate.median, found.beam_per_user_minute)
                 row = " | ".join([name, clustering, cross_terms, *(f"{x:.2f}" for x in numbers)])

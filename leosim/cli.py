@@ -26,6 +26,7 @@ import leosim
 from leosim import channel, elements, omm, papers, precoding, scenario, sensing, simulation, tle, walkers
 from leosim.log import Log, LogError, open_log
 from leosim.report import figures
+from leosim.report.about import has_communication
 from leosim.report.dwells import has_sensing, sensing_table
 from leosim.report.summary import per_user, summary
 from leosim.units import rad_to_deg
@@ -108,7 +109,7 @@ def _load(source: str, element_files: list[Path] | None, settings: list[str] | N
 
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[simulation.Progress], None]]:
-    """A progress bar on stderr: epoch, simulated time, real-time factor, least rate, handovers."""
+    """A progress bar on stderr: epoch, simulated time, real-time factor, and what each service has done."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=8),
@@ -119,16 +120,19 @@ def _progress(name: str) -> Iterator[Callable[[simulation.Progress], None]]:
         task = bar.add_task(name, total=None, state="preparing (a first run compiles, too)")
 
         def show(p: simulation.Progress) -> None:
-            times, per, changes = (
-                ("x real time", "bit/s/Hz", " handovers") if err.width >= 110 else ("x", "b/s/Hz", " HO")
-            )
-            speed = "resuming" if p.taken else f"{p.real_time_factor:.1f}{times}"
-            state = (
-                f"{p.epoch}/{p.epochs} {p.simulated_s:.0f} s {speed} min {p.min_rate:.2f} {per} {p.handovers}{changes}"
-            )
-            bar.update(task, completed=p.epoch, total=p.epochs, state=state)
+            bar.update(task, completed=p.epoch, total=p.epochs, state=_state(p, err.width >= 110))
 
         yield show
+
+
+def _state(p: simulation.Progress, wide: bool) -> str:
+    """How far a run is, in words that fit."""
+    times, per, changes = ("x real time", "bit/s/Hz", "handovers") if wide else ("x", "b/s/Hz", "HO")
+    speed = "resuming" if p.taken else f"{p.real_time_factor:.1f}{times}"
+    state = f"{p.epoch}/{p.epochs} {p.simulated_s:.0f} s {speed}"
+    if p.min_rate is not None:
+        return f"{state} min {p.min_rate:.2f} {per} {p.handovers} {changes}"
+    return state if p.dwells is None else f"{state} {p.dwells} dwells"
 
 
 def _run(
@@ -206,7 +210,9 @@ def validate(
     for warning in ready.warnings:
         err.print(f"leosim: warning: {warning}", markup=False, soft_wrap=True)
     forecast = simulation.forecast(ready)
-    budgets = {"link_budget": _budget(ready, lambda *at: channel.link_budget(ready.world.radio, *at))}
+    budgets = {}
+    if ready.settings.communicates:
+        budgets["link_budget"] = _budget(ready, partial(channel.link_budget, ready.world.radio))
     if ready.sensing is not None:
         budgets["sensing_budget"] = _budget(ready, partial(sensing.link_budget, ready.sensing))
     if as_json:
@@ -242,6 +248,8 @@ def info(
 ) -> None:
     """What is in a log: summary, provenance, quarantine."""
     with open_log(path) as log:
+        if users and not has_communication(log):
+            raise typer.BadParameter(f"{path} has no rates; only a scenario with [communication] makes them")
         if sensing_too and not has_sensing(log):
             raise typer.BadParameter(f"{path} has no dwells; only a scenario with [sensing] and [isac] makes them")
         found, stages = summary(log), _stages(log)
@@ -266,9 +274,7 @@ def info(
             return
         out.print(str(found), markup=False)
         if not log.complete:
-            out.print(
-                f"not complete: {len(log.rates)} of {log.attributes['epochs']} epochs; leosim run --resume goes on"
-            )
+            out.print(f"not complete: {found.epochs} of {log.attributes['epochs']} epochs; leosim run --resume goes on")
         for source in json.loads(str(log.attributes["elements"])):
             out.print(
                 f"elements: {source['file']} ({source['format']}, {source['records']} sets, median epoch "
@@ -349,13 +355,14 @@ for LEO satellite systems: a rate-splitting approach", 2024."""
 
 def _stages(log: Log) -> dict[str, float]:
     names = {
-        "csi_s": "geometry and CSI",
+        "csi_s": "geometry and CSI" if has_communication(log) else "geometry",
         "decide_s": "decision",
         "score_s": "scoring",
         "sense_s": "sensing",
         "log_s": "log",
     }
     idle = set() if has_sensing(log) else {"sense_s"}
+    idle |= set() if has_communication(log) else {"decide_s", "score_s"}
     return {text: float(log.timing[name].mean() * 1e3) for name, text in names.items() if name not in idle}
 
 

@@ -37,15 +37,17 @@ def until(env: simpy.Environment, t_ns: int, stage: Stage) -> simpy.Event:
     return env.timeout(max(0, t_ns + int(stage) - int(env.now)))
 
 
-def ticks(env: simpy.Environment, period_ns: int, stage: Stage, end_ns: int) -> Iterator[tuple[int, simpy.Event]]:
-    """Absolute deadlines `k period` before `end_ns`, each with the event to wait for.
+def ticks(
+    env: simpy.Environment, period_ns: int, stage: Stage, end_ns: int, offset_ns: int = 0
+) -> Iterator[tuple[int, simpy.Event]]:
+    """Absolute deadlines `offset + k period` before `end_ns`, each with the event to wait for.
 
     A tick that has passed while its process was busy is left out, never made up for.
     """
     k = 0
-    while k * period_ns < end_ns:
-        yield k, until(env, k * period_ns, stage)
-        k = max(k + 1, -(-nominal(env, stage) // period_ns))
+    while offset_ns + k * period_ns < end_ns:
+        yield k, until(env, offset_ns + k * period_ns, stage)
+        k = max(k + 1, -((offset_ns - nominal(env, stage)) // period_ns))
 
 
 class Backhaul:

@@ -1,13 +1,13 @@
 """Every SimPy process of a run: wait, call a pure function, send, log.
 
 The first CSI and the first decision are in force at t = 0 without delay: the system is running when the
-run begins.
+run begins, whatever the offset of its period.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
@@ -22,6 +22,7 @@ from leosim.channel import Radio
 from leosim.engine import Backhaul, Past, Stage, nominal, take, ticks, until
 from leosim.rates import Coherence
 from leosim.records import (
+    ARRAY_BUSY,
     Beams,
     Clusters,
     Csi,
@@ -44,11 +45,16 @@ STAGES = ("csi", "decide", "score", "sense", "log")
 
 @dataclass(frozen=True)
 class Settings:
-    """Timing (ns) and algorithms of the communication service."""
+    """Timing (ns) of the run, and timing and algorithms of the communication service.
+
+    communicates : whether that service runs; without it, only the epochs and their length matter
+    """
 
     epochs: int
     step_ns: int
+    communicates: bool
     period_ns: int
+    offset_ns: int
     csi_delay_ns: int
     decision_delay_ns: int
     compute_ns: int
@@ -87,7 +93,7 @@ class Run:
     settings: Settings
     past: Past
     log: Callable[[int, list[Record]], None]
-    observe: Callable[[int], tuple[Geometry, Csi]]
+    observe: Callable[[int], tuple[Record, ...]]
     sensing: Sensing | None = None
     timeline: Timeline = field(default_factory=Timeline)
     rows: list[Record] = field(default_factory=list)
@@ -106,6 +112,10 @@ class Run:
         """Number of users."""
         return int(self.world.users.name.size)
 
+    def array(self, sat: int) -> simpy.PriorityResource:
+        """The array of a satellite, which one service holds at a time."""
+        return self.arrays.setdefault(sat, simpy.PriorityResource(self.env, capacity=1))
+
     def beams_of(self, csi: Csi) -> Beams:
         """Beams made from a CSI, kept while a decision that uses them may be in force."""
         if csi.t_ns not in self.beams:
@@ -115,24 +125,26 @@ class Run:
 
 
 def csi(run: Run) -> Process:
-    """Each step: geometry and statistical CSI, sent to the central node."""
+    """Each step: geometry and, for the central node, statistical CSI."""
     s = run.settings
+    types: tuple[type[Record], ...] = (Geometry, Csi) if s.communicates else (Geometry,)
     for k, tick in ticks(run.env, s.step_ns, Stage.CSI, s.end_ns):
         yield tick
         begun = time.perf_counter()
-        visible, report = take(run.past, (Geometry, Csi), k, partial(run.observe, k * s.step_ns))
-        run.rows += [visible, report]
-        run.csi_link.send(report, nominal(run.env, Stage.CSI), s.csi_delay_ns if k else 0)
+        seen = take(run.past, types, k, partial(run.observe, k * s.step_ns))
+        run.rows += seen
+        if s.communicates:
+            run.csi_link.send(seen[-1], nominal(run.env, Stage.CSI), s.csi_delay_ns if k else 0)
         run.wall["csi"] += time.perf_counter() - begun
 
 
 def central_node(run: Run) -> Process:
     """Each period: serving sets and powers from the latest CSI, sent to the satellites."""
     s, previous, made = run.settings, None, 0
-    for k, tick in ticks(run.env, s.period_ns, Stage.CENTRAL_NODE, s.end_ns):
+    for tick in decision_ticks(run):
         yield tick
         begun, t_ns, report = time.perf_counter(), nominal(run.env, Stage.CENTRAL_NODE), run.csi_link.latest
-        delays = (s.compute_ns, s.decision_delay_ns) if k else (0, 0)
+        delays = (s.compute_ns, s.decision_delay_ns) if made else (0, 0)
         decided = partial(decide, run, report, t_ns, previous, sum(delays))
         clusters, solver = take(run.past, (Clusters, Solver), made, decided)
         run.beams_of(report)
@@ -141,6 +153,15 @@ def central_node(run: Run) -> Process:
         run.wall["decide"] += time.perf_counter() - begun
         yield run.env.timeout(delays[0])
         run.decision_link.send(clusters, nominal(run.env, Stage.CENTRAL_NODE), delays[1])
+
+
+def decision_ticks(run: Run) -> Iterator[simpy.Event]:
+    """The ticks of the central node; where its offset leaves none at t = 0, that of the period before comes then."""
+    s = run.settings
+    if s.offset_ns:
+        yield until(run.env, 0, Stage.CENTRAL_NODE)
+    for _, tick in ticks(run.env, s.period_ns, Stage.CENTRAL_NODE, s.end_ns, s.offset_ns):
+        yield tick
 
 
 def decide(run: Run, report: Csi, t_ns: int, previous: Clusters | None, delay_ns: int) -> tuple[Clusters, Solver]:
@@ -251,35 +272,42 @@ def resume(run: Run, pending: dict[tuple[int, int], Any], interrupted: dict[int,
 
 
 def sense(run: Run, s: Sensing) -> Process:
-    """Each dwell: precoder, echo, detection, track; the satellite's array is held meanwhile."""
+    """Each dwell: precoder, echo, detection, track; the satellite's array is held meanwhile.
+
+    A dwell whose array another service holds is lost, and its track coasts.
+    """
     previous, tracks, made = None, dict[int, Track](), 0
-    for _, tick in ticks(run.env, s.period_ns, Stage.SENSE, run.settings.end_ns):
+    for _, tick in ticks(run.env, s.period_ns, Stage.SENSE, run.settings.end_ns, s.offset_ns):
         yield tick
         begun, t_ns = time.perf_counter(), nominal(run.env, Stage.SENSE)
-        rows = take(run.past, s.records, made, partial(sensing.dwell, run.world, s, t_ns, made, previous, tracks))
-        run.rows += rows
-        previous, made = rows[0], made + 1
-        tracks.update({int(row.target): row for row in rows if isinstance(row, Track)})
-        run.wall["sense"] += time.perf_counter() - begun
-        array = run.arrays.setdefault(int(previous.sat), simpy.PriorityResource(run.env, capacity=1))
-        with array.request(priority=0) as held:
-            yield held
-            yield run.env.timeout(s.dwell_ns)
+        at = sensing.aim(run.world, s, t_ns, made, tracks)
+        with run.array(at.sat).request(priority=0) as slot:
+            free = slot.triggered or at.sat < 0
+            lost, done = partial(sensing.unused, s, at, ARRAY_BUSY), partial(sensing.dwell, run.world, s, at)
+            rows = take(run.past, s.records, made, partial(done, made, previous) if free else lost)
+            run.rows += rows
+            previous, made = rows[0], made + 1
+            tracks.update({int(row.target): row for row in rows if isinstance(row, Track)})
+            run.wall["sense"] += time.perf_counter() - begun
+            if free:  # and again at the end of the dwell, to whoever asks then
+                yield until(run.env, t_ns + s.dwell_ns, Stage.CSI)
 
 
 def commit(run: Run) -> Process:
-    """At the end of each epoch: score it, and put its rows in the log."""
+    """At the end of each epoch: score its decisions, if any are made, and put its rows in the log."""
     s = run.settings
     for k in range(s.epochs):
         t_ns, end_ns = k * s.step_ns, (k + 1) * s.step_ns
         yield until(run.env, end_ns, Stage.COMMIT)
         begun = time.perf_counter()
-        states = run.timeline.between(t_ns, end_ns)
-        (scored,) = take(run.past, (Rates,), k, partial(score, run, t_ns, states))
+        scored: tuple[Record, ...] = ()
+        if s.communicates:
+            states = run.timeline.between(t_ns, end_ns)
+            scored = take(run.past, (Rates,), k, partial(score, run, t_ns, states))
         run.wall["score"] += time.perf_counter() - begun
         seconds = {f"{stage}_s": np.array(wall) for stage, wall in run.wall.items()}
         begun = time.perf_counter()
-        run.log(k, [*collect(run, t_ns, end_ns), scored, Timing(t_ns=t_ns, **seconds)])
+        run.log(k, [*collect(run, t_ns, end_ns), *scored, Timing(t_ns=t_ns, **seconds)])
         run.wall = dict.fromkeys(STAGES, 0.0) | {"log": time.perf_counter() - begun}
 
 
@@ -289,10 +317,11 @@ def collect(run: Run, t_ns: int, end_ns: int) -> list[Record]:
     run.rows = [record for record in run.rows if record.t_ns >= end_ns]  # type: ignore[attr-defined]
     happened = [event for event in run.happened if event[0] < end_ns]
     run.happened = [event for event in run.happened if event[0] >= end_ns]
+    changed = [handovers.events(t_ns, happened)] if run.settings.communicates else []
     run.timeline.forget(end_ns)
     oldest = min((state.decision.csi_t_ns for state in run.timeline.states), default=0)
     run.beams = {csi_t_ns: beams for csi_t_ns, beams in run.beams.items() if csi_t_ns >= oldest}
-    return [*rows, handovers.events(t_ns, happened)]
+    return [*rows, *changed]
 
 
 def score(run: Run, t_ns: int, states: list[tuple[int, State]]) -> tuple[Rates]:
@@ -314,8 +343,9 @@ def score(run: Run, t_ns: int, states: list[tuple[int, State]]) -> tuple[Rates]:
 
 def processes(run: Run) -> list[Process]:
     """The processes of a run: those of each of its services, and the commit."""
-    sense_processes = [sense(run, run.sensing)] if run.sensing is not None else []
-    return [csi(run), central_node(run), handover(run), *sense_processes, commit(run)]
+    communicating = [central_node(run), handover(run)] if run.settings.communicates else []
+    sensing_processes = [sense(run, run.sensing)] if run.sensing is not None else []
+    return [csi(run), *communicating, *sensing_processes, commit(run)]
 
 
 __all__ = ["Handovers", "Run", "Settings", "processes"]

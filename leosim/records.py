@@ -480,13 +480,14 @@ class Illumination(Record):
 
 
 COMMON_STREAM, RADAR_SEQUENCE = -1, -2
-MET, CAPPED, HELD, NO_SATELLITE_IN_VIEW, NO_TARGET_IN_VIEW = 0, 1, 2, 3, 4
+MET, CAPPED, HELD, NO_SATELLITE_IN_VIEW, NO_TARGET_IN_VIEW, ARRAY_BUSY = 0, 1, 2, 3, 4, 5
 ISAC_STATUS = {
     MET: "met",
     CAPPED: "capped",
     HELD: "held",
     NO_SATELLITE_IN_VIEW: "no satellite in view",
     NO_TARGET_IN_VIEW: "no target in view",
+    ARRAY_BUSY: "array busy",
 }
 
 
@@ -505,7 +506,8 @@ class IsacPrecoder(Record):
     target: np.ndarray = array(dtype="i4", doc="the target that is illuminated; -1: none")
     status: np.ndarray = array(
         dtype="u1",
-        doc="0 threshold met, 1 capped to what the power allows, 2 held, 3 no satellite, 4 no target in view",
+        doc="0 threshold met, 1 capped to what the power allows, 2 held, 3 no satellite, 4 no target in view, "
+        "5 array busy",
     )
     iterations: np.ndarray = array(dtype="i4", doc="iterations of the design, all its starts together")
     min_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="least rate of a user, as designed")

@@ -51,7 +51,7 @@ class Scenario(Table):
     time: TimeTable = TimeTable()
     elements: ElementsTable
     users: UsersTable
-    communication: CommunicationTable = CommunicationTable()
+    communication: CommunicationTable | None = None
     beamforming: AlgorithmTable = AlgorithmTable(algorithm="smrt")
     clustering: AlgorithmTable = AlgorithmTable(algorithm="cell_free")
     handover: HandoverTable = HandoverTable()
@@ -62,17 +62,28 @@ class Scenario(Table):
     name: str = Field("scenario", exclude=True)
     base: Path = Field(Path("."), exclude=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _some_service(cls, data: Any) -> Any:
+        """A scenario without the table of any service runs the communication service, with its defaults."""
+        named = isinstance(data, Mapping) and any(service in data for service in TABLES_OF)
+        return data if named or not isinstance(data, Mapping) else {**data, "communication": {}}
+
     @model_validator(mode="after")
     def _with_its_service(self) -> Scenario:
-        for folder in OF_SENSING:
-            if getattr(self, folder) is not None and self.sensing is None:
-                raise ValueError(f"[sensing] beside [{folder}], which is part of that service")
+        if all(getattr(self, service) is None for service in TABLES_OF):
+            raise ValueError(f"a service: one of {', '.join(f'[{service}]' for service in TABLES_OF)}")
+        given = {name for name in self.model_fields_set if getattr(self, name) is not None}
+        for service, tables in TABLES_OF.items():
+            for table in tables:
+                if table in given and getattr(self, service) is None:
+                    raise ValueError(f"[{service}] beside [{table}], which is part of that service")
         return self
 
     @property
     def folders(self) -> tuple[str, ...]:
         """The folders of algorithms this scenario uses: echoes are looked for and followed if either is asked for."""
-        absent = set() if self.sensing is not None else set(OF_SENSING)
+        absent = {table for service, tables in TABLES_OF.items() if getattr(self, service) is None for table in tables}
         if self.detection is None and self.tracking is None:
             absent |= {"detection", "tracking"}
         return tuple(folder for folder in ALGORITHM_FOLDERS if folder not in absent)
@@ -86,10 +97,13 @@ class Scenario(Table):
     def with_(self, **tables: Any) -> Scenario:
         """A copy with some keys changed: `with_(seed=2, clustering={"algorithm": "best_satellite"})`.
 
-        Keys of a table are merged into it; naming another algorithm drops the old one's parameters.
+        Keys of a table are merged into it; naming another algorithm drops the old one's parameters. None takes a
+        key away; a service, `sensing=None`, with the tables that are part of it.
         """
         data = self.as_dict()
         for key, value in tables.items():
+            if value is None and key in TABLES_OF:
+                data = {name: table for name, table in data.items() if name not in TABLES_OF[key]}
             if isinstance(value, Mapping) and isinstance(data.get(key), dict):
                 for name in value:
                     _make_room(data[key], name, value[name])
@@ -101,6 +115,8 @@ class Scenario(Table):
     def as_dict(self) -> dict[str, Any]:
         """The resolved scenario, every default written out, ready for JSON."""
         data = self.model_dump(mode="json", exclude_none=True)
+        if self.communication is None:
+            data = {name: table for name, table in data.items() if name not in TABLES_OF["communication"]}
         for folder in self.folders:
             _, params = self.algorithm(folder)
             data[folder] = {"algorithm": self._table(folder).algorithm, **dataclasses.asdict(params)}
@@ -127,6 +143,10 @@ ALGORITHM_FOLDERS = {  # and the functions a file in each must have
     "tracking": ("begin", "predict", "update"),
 }
 OF_SENSING = {"isac": "rsma", "detection": "mf_first", "tracking": "imm"}  # the algorithm where none is named
+TABLES_OF = {  # each service and the tables that are part of it: a service whose table is absent does not run
+    "communication": ("beamforming", "clustering", "handover"),
+    "sensing": tuple(OF_SENSING),
+}
 SHARED_PARAMETERS = {"k_max", "candidates", "access", "radar", "on_infeasible", "cap_share"}  # of a folder's algorithms
 
 

@@ -29,12 +29,13 @@ from leosim.records import (
     Illumination,
     IsacPrecoder,
     Record,
+    Satellites,
     Targets,
     Track,
     Users,
 )
 from leosim.streams import generator
-from leosim.surveillance import Surveillance
+from leosim.surveillance import Expected, Surveillance
 from leosim.units import NS_PER_S, db_to_linear, linear_to_db
 from leosim.world import World
 
@@ -53,6 +54,7 @@ class Sensing:
     flights: Flights
     served: np.ndarray
     period_ns: int
+    offset_ns: int
     dwell_ns: int
     samples: int
     satellite: str
@@ -100,36 +102,67 @@ def echo(s: Sensing, seen: Bistatic, target: int) -> np.ndarray:
     )
 
 
-def dwell(
-    world: World, s: Sensing, t_ns: int, k: int, previous: IsacPrecoder | None, tracks: Mapping[int, Track]
-) -> tuple[Record, ...]:
-    """Dwell k at an instant: the precoder with its score, where the targets truly are, and what was made of the echo.
+@dataclass(frozen=True)
+class Aim:
+    """Whom and what a dwell is for, before anything is designed.
+
+    flying : the sensing satellite alone, None without one; target : the row of the target, -1 without one
+    state : its true position and velocity [6]; expected : where it is looked for, None without surveillance
+    believed_enu : [target, xyz] the targets' positions with the expected one among them (m)
+    """
+
+    t_ns: int
+    flying: Satellites | None
+    target: int
+    state: np.ndarray
+    expected: Expected | None
+    believed_enu: np.ndarray
+
+    @property
+    def sat(self) -> int:
+        """Catalogue number of the sensing satellite; -1: none."""
+        return -1 if self.flying is None else int(self.flying.sat[0])
+
+
+def aim(world: World, s: Sensing, t_ns: int, k: int, tracks: Mapping[int, Track]) -> Aim:
+    """Satellite and target of dwell k at an instant.
 
     Targets above the receiver's horizon are illuminated in turn, where they are expected. The satellite is the
-    best one by the rule among those above the receiver's mask; it serves the users near the receiver that have it
-    above theirs. tracks : the last track of each target
-    Returns IsacPrecoder and Targets; with surveillance, Detection and Track too.
-    Raises precoding.InfeasibleError when the algorithm is told to.
+    best one by the rule among those above the receiver's mask. tracks : the last track of each target
     """
     flying = world.ephemeris.near(s.site, t_ns)
     above = np.isin(flying.sat, orbit.geometry(flying, s.site).sat)
     pos_enu, vel_enu = s.flights.states(t_ns / NS_PER_S)
     in_turn = np.flatnonzero(pos_enu[:, 2] > 0.0)
     target = int(in_turn[k % in_turn.size]) if in_turn.size else -1
-    watch, expected = s.surveillance, None
-    if watch is not None and target >= 0:
-        state = np.append(pos_enu[target], vel_enu[target])
-        expected = surveillance.expect(watch, s.radio.seed, t_ns, k, target, tracks.get(target), state)
+    state = np.append(pos_enu[target], vel_enu[target])
+    expected = None
+    if s.surveillance is not None and target >= 0:
+        expected = surveillance.expect(s.surveillance, s.radio.seed, t_ns, k, target, tracks.get(target), state)
     if not above.any():
-        seen = () if watch is None else surveillance.blind(watch, t_ns, target, expected)
-        return (nobody(t_ns, target), truth(s, t_ns, None), *seen)
+        return Aim(t_ns, None, target, state, expected, pos_enu)
     believed = (
         pos_enu if expected is None else np.where(np.arange(len(pos_enu))[:, None] == target, expected.pos_enu, pos_enu)
     )
-    believed_ecef, true_ecef = (s.receiver.pos_ecef + enu @ s.receiver.axes for enu in (believed, pos_enu))
+    believed_ecef = s.receiver.pos_ecef + believed @ s.receiver.axes
     everybody = radar.geometry(flying.pos_ecef[above], flying.vel_ecef[above], s.receiver, believed_ecef[target])
     row = np.flatnonzero(above)[np.argmax(RULES[s.satellite](s, everybody, target))]
     chosen = flying.replace(**{name: getattr(flying, name)[row : row + 1] for name in ("sat", "pos_ecef", "vel_ecef")})
+    return Aim(t_ns, chosen, target, state, expected, believed)
+
+
+def dwell(world: World, s: Sensing, at: Aim, k: int, previous: IsacPrecoder | None) -> tuple[Record, ...]:
+    """Dwell k: the precoder with its score, where the targets truly are, and what was made of the echo.
+
+    The satellite serves the users near the receiver that have it above their mask.
+    Returns IsacPrecoder and Targets; with surveillance, Detection and Track too.
+    Raises precoding.InfeasibleError when the algorithm is told to.
+    """
+    chosen, t_ns, target, watch = at.flying, at.t_ns, at.target, s.surveillance
+    if chosen is None:
+        return unused(s, at, NO_SATELLITE_IN_VIEW)
+    pos_enu, _ = s.flights.states(t_ns / NS_PER_S)
+    believed_ecef, true_ecef = (s.receiver.pos_ecef + enu @ s.receiver.axes for enu in (at.believed_enu, pos_enu))
     aimed, true = (radar.geometry(chosen.pos_ecef, chosen.vel_ecef, s.receiver, x) for x in (believed_ecef, true_ecef))
     stats = replace(world, radio=s.radio).statistics(t_ns, chosen.sat)
     users, kappa = downlink(s, world.users, stats, int(chosen.sat[0]))
@@ -141,10 +174,16 @@ def dwell(
     made = score(s, users, kappa, precoder, true, aimed, k), truth(s, t_ns, true)
     if watch is None:
         return made
-    if expected is None:
+    if at.expected is None:
         return (*made, *surveillance.blind(watch, t_ns, target, None))
-    detection, track = surveillance.look(watch, s.radio, s.receiver, s.flights, chosen, precoder, expected, k)
-    return (*made, detection, surveillance.scored(track, state))
+    detection, track = surveillance.look(watch, s.radio, s.receiver, s.flights, chosen, precoder, at.expected, k)
+    return (*made, detection, surveillance.scored(track, at.state))
+
+
+def unused(s: Sensing, at: Aim, status: int) -> tuple[Record, ...]:
+    """The records of a dwell that does not take place: nothing is sent, nothing is found, a track coasts."""
+    seen = () if s.surveillance is None else surveillance.blind(s.surveillance, at.t_ns, at.target, at.expected)
+    return (nobody(at.t_ns, at.target, status), truth(s, at.t_ns, None), *seen)
 
 
 def downlink(s: Sensing, users: Users, stats: ChannelStats, sat: int) -> tuple[DownlinkUsers, np.ndarray]:
@@ -237,14 +276,14 @@ def truth(s: Sensing, t_ns: int, seen: Bistatic | None) -> Targets:
     )
 
 
-def nobody(t_ns: int, target: int) -> IsacPrecoder:
-    """The record of a dwell without any satellite above the receiver's mask."""
+def nobody(t_ns: int, target: int, status: int) -> IsacPrecoder:
+    """The record of a dwell without a satellite that senses."""
     zero, none = np.array(0.0), np.empty(0)
     return IsacPrecoder(
         t_ns=t_ns,
         sat=np.array(-1),
         target=np.array(target),
-        status=np.array(NO_SATELLITE_IN_VIEW),
+        status=np.array(status),
         iterations=np.array(0),
         min_rate=zero,
         gain_asked_w=zero,

@@ -54,6 +54,7 @@ from leosim.records import (
     pair_code,
 )
 from leosim.scenario import (
+    TABLES_OF,
     Scenario,
     ScenarioError,
     algorithm,
@@ -64,12 +65,12 @@ from leosim.scoring import State, on_streams
 from leosim.sensing import Sensing
 from leosim.streams import generator
 from leosim.surveillance import Surveillance
-from leosim.tables import SensingTable
+from leosim.tables import CommunicationTable, SensingTable
 from leosim.units import NS_PER_S, SECONDS_PER_DAY, db_to_linear, deg_to_rad, s_to_ns, thermal_noise_w
 from leosim.users import make as make_users
 from leosim.world import World
 
-COMMUNICATION: tuple[type[Record], ...] = (Geometry, Csi, Clusters, Solver, Handovers, Rates)
+COMMUNICATION: tuple[type[Record], ...] = (Csi, Clusters, Solver, Handovers, Rates)
 LIBRARIES = ("numpy", "scipy", "numba", "sgp4", "simpy", "h5py", "clarabel", "astropy-iers-data")
 
 
@@ -95,7 +96,8 @@ class Prepared:
     @property
     def logged(self) -> tuple[type[Record], ...]:
         """The record types of an epoch that the services of the scenario log."""
-        return (*COMMUNICATION, *(self.sensing.records if self.sensing is not None else ()), Timing)
+        communication = COMMUNICATION if self.settings.communicates else ()
+        return (Geometry, *communication, *(self.sensing.records if self.sensing is not None else ()), Timing)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -110,14 +112,18 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: epochs done and in all, least rate of the last one, handovers so far."""
+    """How far a run is: epochs done and in all; of its services, the least rate of the last one, what was so far.
+
+    min_rate : None without the communication service, dwells : None without sensing
+    """
 
     epoch: int
     epochs: int
     simulated_s: float
     real_time_factor: float
-    min_rate: float
+    min_rate: float | None
     handovers: int
+    dwells: int | None
     taken: bool
 
 
@@ -159,7 +165,7 @@ def prepare(scenario: Scenario) -> Prepared:
         ephemeris=ephemeris.with_failures(prepass.fail_ns),
         users=users,
         windows=prepass.windows,
-        radio=scenario.communication.radio(scenario.seed),
+        radio=first_radio(scenario),
     )
     return Prepared(
         scenario=scenario,
@@ -173,6 +179,12 @@ def prepare(scenario: Scenario) -> Prepared:
         quarantine=quarantine,
         inputs_sha256=_inputs_sha256(scenario, constellation, users),
     )
+
+
+def first_radio(scenario: Scenario) -> Radio:
+    """The radio of the world: that of communication, or else of the first service there is; others bring theirs."""
+    tables = [table for service in TABLES_OF if (table := getattr(scenario, service)) is not None]
+    return tables[0].radio(scenario.seed)
 
 
 def place_users(scenario: Scenario) -> Users:
@@ -193,12 +205,14 @@ def place_users(scenario: Scenario) -> Users:
 
 def settings(scenario: Scenario) -> Settings:
     """Timing and algorithms of the communication service, in nanoseconds."""
-    c, h = scenario.communication, scenario.handover
+    c, h = scenario.communication or CommunicationTable(), scenario.handover
     clustering = scenario.algorithm("clustering")
     return Settings(
         epochs=scenario.time.epochs,
         step_ns=scenario.time.step_ns,
+        communicates=scenario.communication is not None,
         period_ns=s_to_ns(c.period_s),
+        offset_ns=s_to_ns(c.offset_s),
         csi_delay_ns=s_to_ns(c.csi_delay_s),
         decision_delay_ns=s_to_ns(c.decision_delay_s),
         compute_ns=s_to_ns(c.compute_s),
@@ -242,6 +256,7 @@ def sensing_service(scenario: Scenario, users: Users) -> Sensing | None:
         flights=flights,
         served=sensing.near(receiver, users, 1e3 * table.user_radius_km, table.max_users),
         period_ns=s_to_ns(table.period_s),
+        offset_ns=s_to_ns(table.offset_s),
         dwell_ns=s_to_ns(table.dwell_s),
         samples=table.samples,
         satellite=table.satellite,
@@ -365,13 +380,14 @@ def _fly(
     ready: Prepared, writer: LogWriter, past: Past, workers: int, progress: Callable[[Progress], None] | None
 ) -> None:
     s, begun = ready.settings, time.perf_counter()
-    done = past.rows(Rates)
-    count = 0
+    done = past.rows(Geometry)  # one an epoch, whatever the services
+    changes = dwells = 0
 
     def log(k: int, rows: list[Record]) -> None:
-        nonlocal count, begun
-        scored = next(r for r in rows if isinstance(r, Rates))
-        count += sum(int(r.user.size) for r in rows if isinstance(r, Handovers))
+        nonlocal changes, dwells, begun
+        scored = next((r for r in rows if isinstance(r, Rates)), None)
+        changes += sum(int(r.user.size) for r in rows if isinstance(r, Handovers))
+        dwells += sum(isinstance(r, IsacPrecoder) for r in rows)
         if k >= done:
             for record in rows:
                 writer.append(record)
@@ -386,14 +402,15 @@ def _fly(
                     epochs=s.epochs,
                     simulated_s=(k + 1) * s.step_ns / NS_PER_S,
                     real_time_factor=(k + 1 - done) * s.step_ns / NS_PER_S / elapsed if k >= done else 0.0,
-                    min_rate=float(scored.hardening.min()),
-                    handovers=count,
+                    min_rate=None if scored is None else float(scored.hardening.min()),
+                    handovers=changes,
+                    dwells=None if ready.sensing is None else dwells,
                     taken=k < done,
                 )
             )
 
     try:
-        with _ahead(ready, workers, past.rows(Csi)) as observe:
+        with _ahead(ready, workers, done) as observe:
             env = simpy.Environment(initial_time=0)
             for process in processes.processes(Run(env, ready.world, s, past, log, observe, ready.sensing)):
                 env.process(process)
@@ -404,16 +421,16 @@ def _fly(
 
 
 @contextmanager
-def _ahead(ready: Prepared, workers: int, first: int) -> Iterator[Callable[[int], tuple[Geometry, Csi]]]:
+def _ahead(ready: Prepared, workers: int, first: int) -> Iterator[Callable[[int], tuple[Record, ...]]]:
     """`observe`, with threads that work on the epochs to come: a pure map, placed by epoch."""
     s = ready.settings
     if workers <= 1:
         yield lambda t_ns: observe(ready.world, s, t_ns)
         return
     with ThreadPoolExecutor(workers - 1) as pool:
-        futures: dict[int, Future[tuple[Geometry, Csi]]] = {}
+        futures: dict[int, Future[tuple[Record, ...]]] = {}
 
-        def result(t_ns: int) -> tuple[Geometry, Csi]:
+        def result(t_ns: int) -> tuple[Record, ...]:
             k = t_ns // s.step_ns
             for i in range(k, min(k + 2 * workers, s.epochs)):
                 if i >= first and i not in futures:
@@ -427,23 +444,26 @@ def _ahead(ready: Prepared, workers: int, first: int) -> Iterator[Callable[[int]
                 future.cancel()
 
 
-def observe(world: World, s: Settings, t_ns: int) -> tuple[Geometry, Csi]:
-    """Geometry and CSI of one instant."""
+def observe(world: World, s: Settings, t_ns: int) -> tuple[Record, ...]:
+    """Geometry and, for the communication service, CSI of one instant."""
     visible = world.visible(t_ns)
-    return visible, world.report(visible, s.candidates, s.horizon_s)
+    return (visible, world.report(visible, s.candidates, s.horizon_s)) if s.communicates else (visible,)
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """Every record of one instant, without delays: a look inside, for notebooks and tests."""
+    """Every record of one instant, without delays: a look inside, for notebooks and tests.
+
+    None stands for the records of a service that does not run.
+    """
 
     geometry: Geometry
-    csi: Csi
-    beams: Beams
-    view: View
-    clusters: Clusters
-    solver: Solver
-    rates: Rates
+    csi: Csi | None = None
+    beams: Beams | None = None
+    view: View | None = None
+    clusters: Clusters | None = None
+    solver: Solver | None = None
+    rates: Rates | None = None
     isac: IsacPrecoder | None = None
     targets: Targets | None = None
     detection: Detection | None = None
@@ -462,7 +482,19 @@ def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared 
     s, t_ns = ready.settings, s_to_ns(t_s)
     if not 0 <= t_ns < s.end_ns:
         raise ScenarioError(f"t_s: expected a time from 0 to below {s.end_ns / NS_PER_S:g} s, got {t_s:g}")
-    visible, csi = observe(ready.world, s, t_ns)
+    visible = ready.world.visible(t_ns)
+    found: dict[str, Any] = _communication(ready, visible) if s.communicates else {}
+    if ready.sensing is not None:
+        at = sensing.aim(ready.world, ready.sensing, t_ns, 0, {})
+        sensed = sensing.dwell(ready.world, ready.sensing, at, 0, None)
+        found |= dict(zip(("isac", "targets", "detection", "track"), sensed, strict=False))
+    return Epoch(visible, **found)
+
+
+def _communication(ready: Prepared, visible: Geometry) -> dict[str, Record]:
+    """The records of the communication service at one instant, by their names in an `Epoch`."""
+    s, t_ns = ready.settings, visible.t_ns
+    csi = ready.world.report(visible, s.candidates, s.horizon_s)
     this = Run(simpy.Environment(), ready.world, s, NoPast(), lambda k, rows: None, lambda t: (visible, csi))
     beams, seen, clusters, solver = _decide(
         csi, ready.world.radio, s.beamforming, s.clustering, s.coherence, this.users
@@ -470,10 +502,7 @@ def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared 
     this.beams[t_ns] = beams
     state = State(clusters, np.ones(clusters.user.size, dtype=bool))
     (scored,) = processes.score(this, t_ns, [(s.step_ns, state)])
-    sensed: tuple[Any, ...] = ()
-    if ready.sensing is not None:
-        sensed = sensing.dwell(ready.world, ready.sensing, t_ns, 0, None, {})
-    return Epoch(visible, csi, beams, seen, clusters, solver, scored, *sensed)
+    return dict(csi=csi, beams=beams, view=seen, clusters=clusters, solver=solver, rates=scored)
 
 
 @dataclass(frozen=True)
@@ -640,7 +669,6 @@ def _attributes(ready: Prepared) -> dict[str, str | int | float]:
         "seed": scenario.seed,
         "inputs_sha256": ready.inputs_sha256,
         "leosim_version": leosim.__version__,
-        "coherence": ready.settings.coherence.describe(),
         "step_ns": ready.settings.step_ns,
         "epochs": ready.settings.epochs,
         "elements": json.dumps(
@@ -664,6 +692,8 @@ def _attributes(ready: Prepared) -> dict[str, str | int | float]:
         "cpu_features": ",".join(sorted(k for k, on in llvm.get_host_cpu_features().items() if on)),
         "commit": os.environ.get("LEOSIM_COMMIT", "") or _commit(),
     }
+    if ready.settings.communicates:
+        attributes["coherence"] = ready.settings.coherence.describe()
     for folder in scenario.folders:
         text, sha = algorithm_source(scenario.algorithm(folder)[0])
         attributes[f"{folder}_source"] = text

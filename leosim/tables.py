@@ -33,6 +33,13 @@ Elevation = Annotated[float, BeforeValidator(_number), Field(ge=0, le=89)]
 Array = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
+def _within_the_period(table: Any) -> Any:
+    """Check of a service: its offset is less than its period."""
+    if table.offset_s >= table.period_s:
+        raise ValueError(f"offset_s below period_s, {table.period_s:g} s, got {table.offset_s:g}")
+    return table
+
+
 class Table(BaseModel):
     """A TOML table: unknown keys are refused, values do not change."""
 
@@ -215,11 +222,16 @@ class CommunicationTable(RadioTable):
     """Radio and timing of the communication service."""
 
     period_s: Positive = Field(1.0, description="time between two decisions (s)")
+    offset_s: NonNegative = Field(
+        0.0, description="when the period begins (s); one decision more is in force at the start"
+    )
     csi_delay_s: NonNegative = Field(0.12, description="delay of the CSI on its way to the central node (s)")
     decision_delay_s: NonNegative = Field(0.12, description="delay of a decision on its way to the satellites (s)")
     compute_s: NonNegative = Field(0.05, description="declared compute time of a decision (s)")
     ergodic_draws: int = Field(32, ge=1, le=100_000, description="fading draws of the ergodic rate, an epoch")
     coherence: CoherenceTable = CoherenceTable()
+
+    _offset = model_validator(mode="after")(_within_the_period)
 
     def coherence_model(self) -> Coherence:
         """The coherence model, in radians."""
@@ -293,6 +305,7 @@ class SensingTable(RadioTable):
         (24, 24), description="rows (along track) and columns (across) of a satellite's half-wavelength array"
     )
     period_s: Positive = Field(1.0, description="time between two dwells (s)")
+    offset_s: NonNegative = Field(0.0, description="when the first of them begins (s)")
     dwell_s: Positive = Field(6.5536e-3, description="length of a dwell (s): 65,536 samples at 10 MHz")
     satellite: Literal["highest", "best_snr"] = Field(
         "highest", description="which satellite senses: highest at the receiver, or best echo SNR of the target"
@@ -319,6 +332,8 @@ class SensingTable(RadioTable):
     )
     fluctuation: Literal["none", "swerling_1"] = Field("none", description="of the cross-section from dwell to dwell")
     targets: list[TargetTable] = Field(min_length=1, description="[[sensing.targets]] tables, illuminated in turn")
+
+    _offset = model_validator(mode="after")(_within_the_period)
 
     @model_validator(mode="after")
     def _dwell_within_the_period(self) -> SensingTable:

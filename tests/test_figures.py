@@ -171,7 +171,7 @@ def test_runs_that_differ_in_coherence_say_so(log: Log, tmp_path: Path) -> None:
 def test_changes_of_beams_are_drawn_where_there_are_some(short, tmp_path: Path) -> None:
     scenario = short(30, 4, beamforming={"algorithm": "spot_beam"}, clustering={"algorithm": "best_satellite"})
     with simulation.run(scenario, tmp_path / "spot.h5") as spots:
-        table, found, events = per_user(spots), spots.summary(), spots.handovers
+        table, found, events = per_user(spots), spots.summary().communication, spots.handovers
         assert (events["kind"] == BEAM).sum() > 2
         arrived = events["event_t_ns"] < 30 * 1_000_000_000
         user_minutes = 4 * 30 / 60

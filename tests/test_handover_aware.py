@@ -194,7 +194,7 @@ def test_a_real_pass_is_half_as_restless_for_one_percent(tmp_path):
         "ten": {"algorithm": "handover_aware", "give_up": 0.1},
     }.items():
         with simulation.run(base.with_(clustering=table), tmp_path / f"{name}.h5") as log:
-            numbers = summary(log)
+            numbers = summary(log).communication
             restless = numbers.joins_per_user_minute + numbers.leaves_per_user_minute
             found[name] = (restless, log.rates["hardening"].min(axis=1).mean())
             assert numbers.hard_per_user_minute == 0.0

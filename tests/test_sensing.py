@@ -26,6 +26,11 @@ def moved(**changes):
     return {**changes, "receiver": {**table["receiver"], **receiver}, "targets": [{**TARGET, **target}]}
 
 
+def first_dwell(ready):
+    at = sensing.aim(ready.world, ready.sensing, 0, 0, {})
+    return sensing.dwell(ready.world, ready.sensing, at, 0, None)
+
+
 @pytest.fixture(scope="module")
 def flown(tmp_path_factory):
     """A short pass, its preparation and its log."""
@@ -94,7 +99,7 @@ def test_the_satellite_is_the_best_by_the_rule(rule):
     if rule == "best_snr":
         worth = np.maximum(seen.departure_cos_off_nadir, 0) / seen.range_tx_m**2
     best = flying.sat[np.argmax(np.where(above, worth, -1.0))]
-    made, _ = sensing.dwell(ready.world, s, 0, 0, None, {})
+    made, _ = sensing.dwell(ready.world, s, sensing.aim(ready.world, s, 0, 0, {}), 0, None)
     assert int(made.sat) == best
 
 
@@ -105,14 +110,14 @@ def test_the_nearest_users_within_the_radius_are_served():
     served = np.flatnonzero(ready.sensing.served)
     assert served.size == 3
     assert set(served) == set(np.argsort(distance)[:3])
-    made, _ = sensing.dwell(ready.world, ready.sensing, 0, 0, None, {})
+    made, _ = first_dwell(ready)
     assert made.user.tolist() == [*served, COMMON_STREAM, RADAR_SEQUENCE]
 
 
 def test_a_receiver_far_from_everybody_serves_nobody_and_still_senses():
     ready = simulation.prepare(scenario(sensing=moved(site_deg=[35.7, 139.7])))
     assert any("no user is near" in warning for warning in ready.warnings)
-    made, _ = sensing.dwell(ready.world, ready.sensing, 0, 0, None, {})
+    made, _ = first_dwell(ready)
     assert int(made.status) == MET
     assert made.user.tolist() == [COMMON_STREAM, RADAR_SEQUENCE]
     assert made.power_w.sum() == pytest.approx(100.0, rel=1e-9)
@@ -137,7 +142,7 @@ def test_targets_take_turns_and_those_below_the_horizon_wait(tmp_path):
     table["targets"] = [low]
     ready = simulation.prepare(scenario(sensing=table))
     assert any("low below the receiver's horizon" in warning for warning in ready.warnings)
-    made, _ = sensing.dwell(ready.world, ready.sensing, 0, 0, None, {})
+    made, _ = first_dwell(ready)
     assert int(made.status) == NO_TARGET_IN_VIEW
     assert float(made.min_rate) > 0
 

@@ -212,14 +212,15 @@ def test_what_the_run_was(log: Log) -> None:
     found = summary(log)
     assert (found.title, found.start_utc, found.duration_s) == ("A small run", "2026-08-22 02:00:00", 8.0)
     assert (found.users, found.satellites, found.quarantined, found.epochs, found.complete) == (3, 4, 1, 8, True)
-    assert (found.clustering, found.beamforming) == ("nearest", "smrt")
-    assert found.coherence == "cross terms averaged"
+    served = found.communication
+    assert (served.clustering, served.beamforming) == ("nearest", "smrt")
+    assert served.coherence == "cross terms averaged"
 
 
 @pytest.mark.parametrize("kind", ["hardening", "ergodic"])
 def test_rates_are_those_of_pandas(log: Log, kind: str) -> None:
     table = log["rates"].to_dataframe()
-    found = getattr(summary(log), kind)
+    found = getattr(summary(log).communication, kind)
     assert found.least == table[kind].min()
     assert found.low == pytest.approx(table[kind].quantile(0.05), rel=1e-12)
     assert found.median == pytest.approx(table[kind].median(), rel=1e-12)
@@ -241,7 +242,7 @@ def test_handovers_are_those_of_a_pivot_table(log: Log) -> None:
     joins, leaves = ((moved == sign).T.groupby(level=0).sum().T for sign in (1, -1))
     stays = ((held.shift(1).iloc[1:] == 1) & (held.iloc[1:] == 1)).T.groupby(level=0).sum().T
     changed = (joins + leaves) > 0
-    each, found = per_user(log), summary(log)
+    each, found = per_user(log), summary(log).communication
     np.testing.assert_allclose(each.joins_per_minute, joins.sum() / minutes)
     np.testing.assert_allclose(each.leaves_per_minute, leaves.sum() / minutes)
     np.testing.assert_allclose(each.soft_per_minute, (changed & (stays > 0)).sum() / minutes)
@@ -254,7 +255,7 @@ def test_handovers_are_those_of_a_pivot_table(log: Log) -> None:
 
 def test_handovers_counted_by_hand(log: Log) -> None:
     """Soft: Ulm twice, München twice; hard: Ulm once, München once, Passau once."""
-    found = summary(log)
+    found = summary(log).communication
     user_minutes = 3 * 8.0 / 60.0
     assert found.soft_per_user_minute == pytest.approx(4 / user_minutes, rel=1e-12)
     assert found.hard_per_user_minute == pytest.approx(3 / user_minutes, rel=1e-12)
@@ -267,7 +268,7 @@ def test_handovers_counted_by_hand(log: Log) -> None:
 
 
 def test_outage_solver_and_unserved(log: Log) -> None:
-    found, each = summary(log), per_user(log)
+    found, each = summary(log).communication, per_user(log)
     assert found.outage_s == pytest.approx(2.3, rel=1e-12)
     assert found.interruption_s == pytest.approx(0.3, rel=1e-12)
     assert found.outage_percent == pytest.approx(100 * 2.3 / 24, rel=1e-12)
@@ -283,7 +284,7 @@ def test_outage_solver_and_unserved(log: Log) -> None:
 
 
 def test_who_waits_and_who_holds_the_others_down(log: Log) -> None:
-    found = summary(log)
+    found = summary(log).communication
     assert (found.waiting, found.longest_wait) == (2 / EPOCHS, 2)
     assert (found.bottleneck, found.bottleneck_share) == (NAMES[1], 6 / EPOCHS)
     assert (found.bottleneck_rate, found.rate_without) == (1.0, 1.5)
@@ -306,11 +307,11 @@ def test_decisions_in_force_are_those_that_have_arrived(log: Log) -> None:
 def test_the_dict_is_json_and_the_text_has_every_row(log: Log) -> None:
     found = summary(log)
     back = json.loads(json.dumps(found.as_dict(), allow_nan=False))
-    assert back["hardening"]["low"] == found.hardening.low
-    assert back["unserved"] == found.unserved
+    assert back["hardening"]["low"] == found.communication.hardening.low
+    assert back["unserved"] == found.communication.unserved
     lines = str(found).splitlines()
     assert [line.split("  ")[0].strip() for line in lines] == [name for name, _ in found.rows()]
-    assert f"5 % {found.hardening.low:.3f}" in str(found)
+    assert f"5 % {found.communication.hardening.low:.3f}" in str(found)
     assert "bit/s/Hz" in dict(found.rows())["hardening rate"]
 
 

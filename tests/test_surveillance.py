@@ -92,9 +92,14 @@ def test_one_digest_with_two_workers_and_after_a_resume(flown, tmp_path):
         assert resumed.digest() == log.digest()
 
 
+def dwell(ready, k, tracks):
+    at = sensing.aim(ready.world, ready.sensing, k * 10**9, k, tracks)
+    return sensing.dwell(ready.world, ready.sensing, at, k, None)
+
+
 def test_without_a_satellite_a_track_coasts_and_nothing_is_found():
     ready = simulation.prepare(watched(mask_deg=89))
-    rows = sensing.dwell(ready.world, ready.sensing, 0, 0, None, {})
+    rows = dwell(ready, 0, {})
     assert int(rows[2].status) == BELOW_THRESHOLD
     assert int(rows[3].status) == NO_TRACK
     known = Track(
@@ -109,7 +114,7 @@ def test_without_a_satellite_a_track_coasts_and_nothing_is_found():
         model_mean=np.tile([-6e3, 3e3, 5e3, 80.0, -10.0, 0.0], (2, 1)),
         model_covariance=np.tile(np.diag([100.0] * 3 + [25.0] * 3), (2, 1, 1)),
     )
-    rows = sensing.dwell(ready.world, ready.sensing, 10**9, 1, None, {0: known})
+    rows = dwell(ready, 1, {0: known})
     assert int(rows[3].misses) == 1
     assert rows[3].mean[0] == pytest.approx(-6e3 + 80)
 

@@ -21,11 +21,21 @@ def algorithm(about: dict[str, Any], folder: str) -> str:
     return str(about.get(folder, {}).get("algorithm", "unknown"))
 
 
+def has_communication(log: Log) -> bool:
+    """Whether the run had the communication service."""
+    return "rates" in log
+
+
+def epochs_ns(log: Log) -> np.ndarray:
+    """When each epoch in the log begins (ns since the start of the run): [epoch]."""
+    return log["rates" if has_communication(log) else "geometry"].t_ns
+
+
 def step_ns(log: Log) -> int:
     """Length of an epoch (ns): the attribute of the log, or the distance of its rows."""
     if "step_ns" in log.attributes:
         return int(log.attributes["step_ns"])
-    t_ns = log["rates"].t_ns
+    t_ns = epochs_ns(log)
     if t_ns.size < 2:
         raise ValueError(f"{log.path}: no attribute step_ns and only {t_ns.size} epoch; write the log with step_ns")
     return int(np.diff(t_ns).min())
@@ -33,7 +43,7 @@ def step_ns(log: Log) -> int:
 
 def end_ns(log: Log) -> int:
     """End of the last epoch in the log (ns since the start of the run)."""
-    return int(log["rates"].t_ns[-1]) + step_ns(log)
+    return int(epochs_ns(log)[-1]) + step_ns(log)
 
 
 def satellite_names(log: Log) -> dict[int, str]:

@@ -14,7 +14,7 @@ from leosim.frames import geodetic_to_ecef, local_axes
 from leosim.log import Log
 from leosim.radar import RCS_VALID_RAD
 from leosim.records import COMMON_STREAM, ISAC_STATUS, RADAR_SEQUENCE
-from leosim.report.about import algorithm, end_ns, satellite_names, scenario
+from leosim.report.about import algorithm, end_ns, epochs_ns, satellite_names, scenario
 from leosim.units import NS_PER_S, dbm_to_w, deg_to_rad, linear_to_db, ns_to_s, rad_to_deg
 
 DETECTION_GATE_DB = 13.0  # SNR of the echo below which a detector cannot be trusted
@@ -311,7 +311,7 @@ class SensingSummary:
 def sensing_summary(log: Log) -> SensingSummary:
     """The sensing service of a run in numbers. Raises ValueError when the log has none."""
     table, about = dwells(log), scenario(log)
-    minutes = ns_to_s(end_ns(log) - int(log["rates"].t_ns[0])) / 60.0
+    minutes = ns_to_s(end_ns(log) - int(epochs_ns(log)[0])) / 60.0
     dbm = about.get("sensing", {}).get("power_dbm")
     power_w = None if dbm is None else dbm_to_w(float(dbm))
     bound, asked = table.cross_range_m.dropna(), table.cross_range_asked_m.dropna()

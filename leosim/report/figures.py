@@ -28,7 +28,7 @@ from matplotlib.transforms import Bbox
 from leosim import handover
 from leosim.log import Log
 from leosim.report import summary as numbers
-from leosim.report.about import satellite_names
+from leosim.report.about import has_communication, satellite_names
 from leosim.report.dwells import has_sensing
 from leosim.report.look import (
     BLACK,
@@ -680,6 +680,7 @@ KINDS: dict[str, Callable[..., Axes]] = {
     "beams": beams,
     "track": track,
 }
+NEED_COMMUNICATION = ("rates", "cdf", "serving", "sky", "handovers")
 NEED_TRACKS = ("track",)
 NEED_SENSING = ("sensing", "beams", *NEED_TRACKS)
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -689,6 +690,7 @@ def kinds(log: Log) -> tuple[str, ...]:
     """The kinds of figure a log holds the data of."""
     lacking = set() if has_tracks(log) else set(NEED_TRACKS)
     lacking |= set() if has_sensing(log) else set(NEED_SENSING)
+    lacking |= set() if has_communication(log) else set(NEED_COMMUNICATION)
     return tuple(kind for kind in KINDS if kind not in lacking)
 
 
@@ -701,6 +703,9 @@ def figure(log: Log | Sequence[Log], kind: str, style: str = "default", **option
     _style(style)
     if not isinstance(log, Log) and kind != "cdf":
         raise ValueError(f"a figure of {kind} shows one log, got {len(log)}; only cdf compares several")
+    for one in [log] if isinstance(log, Log) else log:
+        if kind in NEED_COMMUNICATION and not has_communication(one):
+            raise ValueError(f"{one.path}: no rates in this log; its scenario has no [communication]")
     made = KINDS[kind](log, style=style, **options).get_figure(root=True)
     if not isinstance(made, Figure):
         raise ValueError("ax: a figure of its own is made; to draw on axes call the function of that kind")

@@ -13,7 +13,7 @@ import pandas as pd
 from leosim import handover
 from leosim.log import Log
 from leosim.records import SERVED, SOLVER_STATUS, USER_STATUS
-from leosim.report.about import algorithm, end_ns, scenario, step_ns
+from leosim.report.about import algorithm, end_ns, epochs_ns, has_communication, scenario, step_ns
 from leosim.report.dwells import SensingSummary, has_sensing, sensing_summary
 from leosim.report.tracks import TrackSummary, has_tracks, track_summary
 from leosim.units import ns_to_s
@@ -86,26 +86,19 @@ class RateSummary:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """A run in numbers; rates in bit/s/Hz, counts `_per_user_minute` over all users and the whole run.
+class CommunicationSummary:
+    """The communication service of a run in numbers; rates in bit/s/Hz.
 
+    Counts `_per_user_minute` are over all users and the whole run.
     solver : share of the decisions with each status; worst_gap : largest certified distance of the least rate
     from its bound for the chosen serving sets, None when no decision has a certificate; waiting : users
     without room under K_max in a decision, mean; longest_wait : decisions in a row; bottleneck : the user named
     in most decisions, None when none is named, in what share of them, the mean least rate of the node there, and
     what it would be without that user, None when unknown; stay_s : mean of the
     stays seen from begin to end, None without one; jaccard : mean overlap of consecutive serving sets;
-    unserved : user-epochs declared unserved, by reason; sensing, surveillance : None for a run without them.
+    user_epochs : users times epochs; unserved : user-epochs declared unserved, by reason.
     """
 
-    title: str
-    start_utc: str
-    duration_s: float
-    complete: bool
-    epochs: int
-    users: int
-    satellites: int
-    quarantined: int
     coherence: str
     beamforming: str
     clustering: str
@@ -132,6 +125,7 @@ class Summary:
     decisions: int
     solver: dict[str, float]
     worst_gap: float | None
+    user_epochs: int
     unserved: dict[str, int]
     waiting: float
     longest_wait: int
@@ -139,17 +133,9 @@ class Summary:
     bottleneck_share: float
     bottleneck_rate: float
     rate_without: float | None
-    sensing: SensingSummary | None = None
-    surveillance: TrackSummary | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """All numbers, ready for JSON; `sensing` and `surveillance` only where the run had them."""
-        services = ("sensing", "surveillance")
-        return {name: value for name, value in asdict(self).items() if name not in services or value is not None}
 
     def rows(self) -> list[tuple[str, str]]:
         """A table for people: what, and how much with its unit."""
-        state = "" if self.complete else ", unfinished"
         out = (
             f"{self.outage_s:.3g} s ({self.outage_percent:.3g} %), {self.outage_s_per_user_minute:.3g} s a user-minute"
         )
@@ -161,11 +147,6 @@ class Summary:
         gap = "none certified" if self.worst_gap is None else f"{self.worst_gap:.2g} bit/s/Hz"
         unserved_text = ", ".join(f"{count} ({reason})" for reason, count in self.unserved.items()) or "0"
         return [
-            ("scenario", self.title),
-            ("start", f"{self.start_utc} UTC"),
-            ("duration", f"{self.duration_s:g} s, {self.epochs} epochs{state}"),
-            ("users", f"{self.users}"),
-            ("satellites", f"{self.satellites} flown, {self.quarantined} quarantined"),
             ("coherence", self.coherence),
             ("algorithms", f"{self.clustering} clustering, {self.beamforming} beamforming"),
             ("hardening rate", _rate_text(self.hardening)),
@@ -189,11 +170,9 @@ class Summary:
             ("interruption", interrupted),
             ("solver", f"{solver} of {_count(self.decisions, 'decision', 'decisions')}"),
             ("worst gap", gap),
-            ("unserved", f"{unserved_text} of {self.users * self.epochs} user-epochs"),
+            ("unserved", f"{unserved_text} of {self.user_epochs} user-epochs"),
             ("waiting for room", self._waiting_text()),
             ("bottleneck", self._bottleneck_text()),
-            *(self.sensing.rows() if self.sensing is not None else []),
-            *(self.surveillance.rows() if self.surveillance is not None else []),
         ]
 
     def _waiting_text(self) -> str:
@@ -213,6 +192,46 @@ class Summary:
             f"instead of {self.bottleneck_rate:.3g} bit/s/Hz"
         )
 
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in numbers, and each of its services; None for a service that the run did not have.
+
+    surveillance : detection and tracking, which are part of sensing
+    """
+
+    title: str
+    start_utc: str
+    duration_s: float
+    complete: bool
+    epochs: int
+    users: int
+    satellites: int
+    quarantined: int
+    communication: CommunicationSummary | None = None
+    sensing: SensingSummary | None = None
+    surveillance: TrackSummary | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """All numbers, ready for JSON: those of communication beside those of the run, other services by name."""
+        found = asdict(self)
+        services = {name: found.pop(name) for name in ("communication", "sensing", "surveillance")}
+        communication = services.pop("communication") or {}
+        return {**found, **communication, **{name: one for name, one in services.items() if one is not None}}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """A table for people: what, and how much with its unit."""
+        state = "" if self.complete else ", unfinished"
+        services = (self.communication, self.sensing, self.surveillance)
+        return [
+            ("scenario", self.title),
+            ("start", f"{self.start_utc} UTC"),
+            ("duration", f"{self.duration_s:g} s, {self.epochs} epochs{state}"),
+            ("users", f"{self.users}"),
+            ("satellites", f"{self.satellites} flown, {self.quarantined} quarantined"),
+            *(row for service in services if service is not None for row in service.rows()),
+        ]
+
     def __str__(self) -> str:
         rows = self.rows()
         width = max(len(name) for name, _ in rows)
@@ -222,8 +241,26 @@ class Summary:
 def summary(log: Log) -> Summary:
     """A run in numbers, from its log; of a run that is still going, as far as it is.
 
-    Raises KeyError when the log lacks a group of a run (rates, clusters, solver, users, satellites).
+    Raises KeyError when the log lacks a group of a run (users, satellites, those of its services).
     """
+    epochs = epochs_ns(log)
+    return Summary(
+        title=str(log.attributes.get("title", log.path.stem)),
+        start_utc=str(log.start.astype("datetime64[s]")).replace("T", " "),
+        duration_s=ns_to_s(end_ns(log) - int(epochs[0])),
+        complete=log.complete,
+        epochs=epochs.size,
+        users=len(log["users"]),
+        satellites=len(log["satellites"]),
+        quarantined=len(log["quarantine"]) if "quarantine" in log else 0,
+        communication=communication_summary(log) if has_communication(log) else None,
+        sensing=sensing_summary(log) if has_sensing(log) else None,
+        surveillance=track_summary(log) if has_tracks(log) else None,
+    )
+
+
+def communication_summary(log: Log) -> CommunicationSummary:
+    """The communication service of a run in numbers. Raises KeyError when the log lacks a group of it."""
     rates, about = log["rates"], scenario(log)
     users, epochs = len(log["users"]), len(rates)
     duration_s = ns_to_s(end_ns(log) - int(rates.t_ns[0]))
@@ -234,15 +271,7 @@ def summary(log: Log) -> Summary:
     status, reasons, waited = log["solver"]["status"], unserved(log), log["clusters"]["waited"]
     gap = _certificate_gaps(log)
     total = moves.sum(numeric_only=True)
-    return Summary(
-        title=str(log.attributes.get("title", log.path.stem)),
-        start_utc=str(log.start.astype("datetime64[s]")).replace("T", " "),
-        duration_s=duration_s,
-        complete=log.complete,
-        epochs=epochs,
-        users=users,
-        satellites=len(log["satellites"]),
-        quarantined=len(log["quarantine"]) if "quarantine" in log else 0,
+    return CommunicationSummary(
         coherence=str(log.attributes.get("coherence", "")),
         beamforming=algorithm(about, "beamforming"),
         clustering=algorithm(about, "clustering"),
@@ -269,6 +298,7 @@ def summary(log: Log) -> Summary:
         decisions=int(status.size),
         solver={name: float(np.mean(status == code)) for code, name in SOLVER_STATUS.items() if (status == code).any()},
         worst_gap=float(gap.max()) if gap.size else None,
+        user_epochs=users * epochs,
         unserved={
             name: int((reasons == code).sum())
             for code, name in USER_STATUS.items()
@@ -277,8 +307,6 @@ def summary(log: Log) -> Summary:
         waiting=float((waited > 0).sum(axis=1).mean()),
         longest_wait=int(waited.max(initial=0)),
         **_bottleneck(log),
-        sensing=sensing_summary(log) if has_sensing(log) else None,
-        surveillance=track_summary(log) if has_tracks(log) else None,
     )
 
 
