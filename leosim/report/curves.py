@@ -10,7 +10,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 
-from leosim.report.look import CYCLE, DASHES, _axes, _head, _style
+from leosim.report.look import CYCLE, DASHES, head, new_axes, style_of
 
 MARKERS = ("o", "s", "^", "D")
 
@@ -34,9 +34,9 @@ def trade(
     missing = {x, y, by, label} - set(rows.columns)
     if missing:
         raise ValueError(f"rows: expected columns {x}, {y}, {by}, {label}; {', '.join(sorted(missing))} not there")
-    look = _style(style)
+    look = style_of(style)
     with matplotlib.rc_context(look.context):
-        ax = _axes(look)
+        ax = new_axes(look)
         line: dict[str, Any]
         for i, (name, points) in enumerate(rows.groupby(by, sort=False)):
             away = -1 if i % 2 else 1  # labels of neighbouring curves on opposite sides
@@ -58,7 +58,7 @@ def trade(
         ax.margins(y=0.08)
         ax.grid(True)
         ax.legend(frameon=False, loc="lower right")
-        _head(ax, look, title, details)
+        head(ax, look, title, details)
     return ax
 
 
@@ -66,7 +66,7 @@ def save(ax: Axes, path: str | Path, style: str = "default") -> Path:
     """Write the figure of some axes, as PNG, PDF or SVG by the ending of the path."""
     path = Path(path)
     dated = {".pdf": "CreationDate", ".svg": "Date"}.get(path.suffix)  # no date: the same table, the same file
-    with matplotlib.rc_context(_style(style).context):
+    with matplotlib.rc_context(style_of(style).context):
         made = ax.get_figure(root=True)
         if made is None:
             raise ValueError("ax: expected axes on a figure, got axes that were removed")

@@ -44,18 +44,18 @@ from leosim.report.look import (
     STYLES,
     VERMILLION,
     Style,
-    _axes,
-    _colours,
-    _head,
-    _legend,
-    _on,
-    _one_of,
-    _polar_axes,
-    _runs,
-    _spans,
-    _style,
-    _width_pt,
+    colours_of,
     describe,
+    head,
+    legend_below,
+    marked_runs,
+    marked_spans,
+    new_axes,
+    new_polar_axes,
+    one_of,
+    readable_on,
+    style_of,
+    width_pt,
 )
 from leosim.report.sensing_figures import beams, sensing
 from leosim.report.track_figures import track
@@ -89,11 +89,11 @@ def rates(log: Log, ax: Axes | None = None, *, kind: str = "hardening", style: s
     kind : "hardening" or "ergodic". A band is shaded where some user is out for a whole epoch; the strip at the
     foot marks epochs with any outage, such as the interruption of a handover.
     """
-    look = _style(style)
-    _one_of("kind", kind, RATES)
+    look = style_of(style)
+    one_of("kind", kind, RATES)
     with matplotlib.rc_context(look.context):
         own = ax is None
-        ax = _axes(look) if ax is None else ax
+        ax = new_axes(look) if ax is None else ax
         group, step_s = log["rates"], numbers.step_ns(log) / NS_PER_S
         t_s, rate, outage_s = group.t_ns / NS_PER_S, group[kind], group["outage_s"]
         users = rate.shape[1]
@@ -120,12 +120,12 @@ def rates(log: Log, ax: Axes | None = None, *, kind: str = "hardening", style: s
         whole = np.any(outage_s >= 0.999 * step_s, axis=1)
         some = np.any(outage_s > 0.0, axis=1)
         if whole.any():
-            for begin, length in _spans(whole, t_s, step_s):
+            for begin, length in marked_spans(whole, t_s, step_s):
                 ax.axvspan(begin, begin + length, color=PURPLE, alpha=0.3, linewidth=0, zorder=0)
             handles.append(Patch(color=PURPLE, alpha=0.3, linewidth=0, label="whole-epoch outage"))
         if some.any():
             ax.broken_barh(
-                _spans(some, t_s, step_s),
+                marked_spans(some, t_s, step_s),
                 (0.0, 0.025),
                 transform=ax.get_xaxis_transform(),
                 facecolor=BLACK,
@@ -138,8 +138,8 @@ def rates(log: Log, ax: Axes | None = None, *, kind: str = "hardening", style: s
         ax.set_xlabel("time since start (s)")
         ax.set_ylabel(f"{RATES[kind]} ({RATE_UNIT})")
         ax.grid(axis="y")
-        _head(ax, look, f"{RATES[kind].capitalize()} of {_people(log)}", describe(log))
-        _legend(ax, look, own, handles)
+        head(ax, look, f"{RATES[kind].capitalize()} of {_people(log)}", describe(log))
+        legend_below(ax, look, own, handles)
     return ax
 
 
@@ -155,9 +155,9 @@ def cdf(
 
     logs : one log, or several to compare; labels : a name a log (default: its file). Outage counts as rate 0.
     """
-    look = _style(style)
+    look = style_of(style)
     for kind in kinds:
-        _one_of("kinds", kind, RATES)
+        one_of("kinds", kind, RATES)
     runs = [logs] if isinstance(logs, Log) else list(logs)
     if not runs or not kinds:
         raise ValueError(f"expected at least one log and one kind of rate, got {len(runs)} and {len(kinds)}")
@@ -166,7 +166,7 @@ def cdf(
         raise ValueError(f"labels: expected one a log ({len(runs)}), got {len(names)}")
     with matplotlib.rc_context(look.context):
         own = ax is None
-        ax = _axes(look) if ax is None else ax
+        ax = new_axes(look) if ax is None else ax
         handles: list[Any] = []
         alone = len(runs) == 1 and labels is None
         models = [str(log.attributes.get("coherence", "")) for log in runs]
@@ -197,8 +197,8 @@ def cdf(
         ax.grid()
         common = [part for part in describe(runs[0]) if all(part in describe(log) for log in runs)]
         same = len(common) == len(describe(runs[0]))
-        _head(ax, look, "Distribution of rates", common if same else [f"{len(runs)} runs", *common])
-        _legend(ax, look, own, handles)
+        head(ax, look, "Distribution of rates", common if same else [f"{len(runs)} runs", *common])
+        legend_below(ax, look, own, handles)
     return ax
 
 
@@ -258,7 +258,7 @@ class _Pass:
 
     def extent(self, size: float, per_pt: float, last_s: float) -> tuple[float, float, str]:
         """What bars and name need of a lane (s), the name `inside`, `after` or `before` the bars."""
-        needed = (_width_pt(self.name, size) + 0.9 * size) * per_pt
+        needed = (width_pt(self.name, size) + 0.9 * size) * per_pt
         if needed <= max(length for _, length in self.bars):
             return self.begin_s, self.end_s, "inside"
         if self.end_s + needed <= last_s:
@@ -292,7 +292,7 @@ def serving(log: Log, ax: Axes | None = None, *, user: str | int = 0, style: str
 
     user : a name or a row. Epochs in which the user is in outage, if only for a handover, are shaded.
     """
-    look = _style(style)
+    look = style_of(style)
     row = user_row(log, user)
     name = str(log["users"]["name"][row])
     with matplotlib.rc_context(look.context):
@@ -300,7 +300,7 @@ def serving(log: Log, ax: Axes | None = None, *, user: str | int = 0, style: str
         t_s, step_s = log["rates"].t_ns / NS_PER_S, numbers.step_ns(log) / NS_PER_S
         first_s, last_s = float(t_s[0]), numbers.end_ns(log) / NS_PER_S
         spans = _passes(log, row)
-        colours = _colours([span.sat for span in spans])
+        colours = colours_of([span.sat for span in spans])
         frame_in = (7.5 if look.titled else 6.0) * look.font / 72  # titles, labels and legend
         if ax is None:
             wide_pt, tall_pt = 72 * look.width - 2 * look.font, 72 * (look.tallest - frame_in)
@@ -315,14 +315,14 @@ def serving(log: Log, ax: Axes | None = None, *, user: str | int = 0, style: str
             if size <= fits:
                 break
             size = max(2.5, fits)
-        ax = _axes(look, lanes * max(1.45 * size / 72, 0.17 if lanes < 10 else 0.0) + frame_in) if ax is None else ax
+        ax = new_axes(look, lanes * max(1.45 * size / 72, 0.17 if lanes < 10 else 0.0) + frame_in) if ax is None else ax
         for span, k, where in zip(spans, lane.tolist(), stands, strict=True):
             colour = colours[span.sat]
             ax.broken_barh(span.bars, (k - 0.42, 0.84), facecolor=colour, edgecolor="none", zorder=2, label=span.name)
             _write(ax, span, k, where, size, colour)
         if len(spans) == 0:
             ax.text(0.5, 0.5, "no satellite serves", transform=ax.transAxes, ha="center", va="center", color="#555555")
-        outage = _spans(log["rates"]["outage_s"][:, row] > 0.0, t_s, step_s)
+        outage = marked_spans(log["rates"]["outage_s"][:, row] > 0.0, t_s, step_s)
         for begin, length in outage:
             ax.axvspan(begin, begin + length, facecolor=BLACK, edgecolor=BLACK, linewidth=0.6, alpha=0.25, zorder=1)
         ax.set_xlim(first_s, last_s)
@@ -330,9 +330,9 @@ def serving(log: Log, ax: Axes | None = None, *, user: str | int = 0, style: str
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.set_xlabel("time since start (s)")
-        _head(ax, look, f"Serving satellites of {name}", ([] if look.titled else [name]) + describe(log))
+        head(ax, look, f"Serving satellites of {name}", ([] if look.titled else [name]) + describe(log))
         if outage:
-            _legend(ax, look, own, [Patch(color=BLACK, alpha=0.25, label="epoch with outage")])
+            legend_below(ax, look, own, [Patch(color=BLACK, alpha=0.25, label="epoch with outage")])
     return ax
 
 
@@ -347,7 +347,7 @@ def _write(ax: Axes, span: _Pass, lane: int, where: str, size: float, colour: st
         ha="right" if where == "before" else "left",
         va="center_baseline",
         fontsize=size,
-        color=_on(colour) if where == "inside" else BLACK,
+        color=readable_on(colour) if where == "inside" else BLACK,
         path_effects=[] if where == "inside" else [patheffects.withStroke(linewidth=0.3 * size, foreground="white")],
         annotation_clip=True,
         zorder=4,
@@ -367,7 +367,7 @@ def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Ax
     Handovers are soft, hard or of the beam alone; beams are drawn only where some change. Of more than 40 users,
     those with the most handovers.
     """
-    look = _style(style)
+    look = style_of(style)
     with matplotlib.rc_context(look.context):
         own = ax is None
         table = numbers.per_user(log)
@@ -377,7 +377,7 @@ def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Ax
             busiest = events.sort_values(ascending=False, kind="stable")
             table = table.loc[busiest.index[:MOST_USERS]]
         row_in = 0.0265 * look.small
-        ax = _axes(look, len(table) * row_in + 1.1 + 0.03 * look.font) if ax is None else ax
+        ax = new_axes(look, len(table) * row_in + 1.1 + 0.03 * look.font) if ax is None else ax
         y, thick = np.arange(len(table)), 0.36
         parts = (
             ("soft_per_minute", "soft handovers", -0.2, BLUE, None),
@@ -415,8 +415,8 @@ def handovers(log: Log, ax: Axes | None = None, *, style: str = "default") -> Ax
         ax.set_xlabel("events per minute")
         ax.grid(axis="x")
         cut = [f"{MOST_USERS} busiest of {total} users"] if total > MOST_USERS else []
-        _head(ax, look, "Handovers", describe(log) + cut)
-        _legend(ax, look, own, handles)
+        head(ax, look, "Handovers", describe(log) + cut)
+        legend_below(ax, look, own, handles)
     return ax
 
 
@@ -434,7 +434,7 @@ def sky(
     Satellites in view are grey, serving ones coloured and named. `ax`, if given, must be polar.
     Raises ValueError for axes that are not, an unknown user and a time outside the run.
     """
-    look = _style(style)
+    look = style_of(style)
     row = user_row(log, user)
     name = str(log["users"]["name"][row])
     if ax is not None and not isinstance(ax, PolarAxes):
@@ -444,7 +444,7 @@ def sky(
     if t_s is not None and not first_s <= t_s < end_s:
         raise ValueError(f"t_s: expected a time from {first_s:g} to below {end_s:g} s, got {t_s:g}")
     with matplotlib.rc_context(look.context):
-        ax = _polar_axes(look) if ax is None else ax
+        ax = new_polar_axes(look) if ax is None else ax
         mask_deg = float(rad_to_deg(log["users"]["mask_rad"][row]))
         rim_deg = 10.0 * math.floor(max(0.0, mask_deg - 1.0) / 10.0)
         _compass(ax, look, mask_deg, rim_deg)
@@ -464,7 +464,7 @@ def sky(
         in_view = tracks.sat.nunique() if t_s is None else int((tracks.t_s == at_s).sum())
         named = f" ({written} named)" if written < len(marks) else ""
         details = [when, f"{in_view} in view", f"{len(marks)} serving{named}", *describe(log)]
-        _head(ax, look, f"Sky of {name}", details if look.titled else [name, *details])
+        head(ax, look, f"Sky of {name}", details if look.titled else [name, *details])
     return ax
 
 
@@ -542,13 +542,13 @@ def _lines(track: pd.DataFrame, marked: np.ndarray, longest_s: float) -> list[np
     """
     points = track[["azimuth_rad", "zenith_deg"]].to_numpy()
     step = marked[:-1] & (np.diff(track.t_s.to_numpy()) <= longest_s)
-    return [points[first : stop + 1] for first, stop in _runs(step)]
+    return [points[first : stop + 1] for first, stop in marked_runs(step)]
 
 
 def _draw_run(ax: PolarAxes, look: Style, tracks: pd.DataFrame, longest_s: float) -> list[_Mark]:
     """The track of every satellite, thick and coloured where it serves; those that serve longest first."""
     ordered = tracks[tracks.serving].groupby("sat").t_s.min().sort_values(kind="stable")
-    colours = _colours([int(sat) for sat in ordered.index])
+    colours = colours_of([int(sat) for sat in ordered.index])
     marks: list[tuple[int, _Mark]] = []
     grey: list[np.ndarray] = []
     for _, arc in tracks.groupby("sat"):
@@ -575,7 +575,7 @@ def _draw_run(ax: PolarAxes, look: Style, tracks: pd.DataFrame, longest_s: float
 def _draw_instant(ax: PolarAxes, look: Style, tracks: pd.DataFrame, at_s: float) -> list[_Mark]:
     """Every satellite in view at one instant, with a line from where it was during the minute before."""
     now = tracks[tracks.t_s == at_s]
-    colours = _colours([int(sat) for sat in now.sat[now.serving]])
+    colours = colours_of([int(sat) for sat in now.sat[now.serving]])
     recent = tracks[(tracks.t_s <= at_s) & (tracks.t_s >= at_s - 60.0)]
     marks = []
     for number, azimuth, zenith in zip(
@@ -621,7 +621,7 @@ def _write_names(ax: PolarAxes, look: Style, marks: list[_Mark], names: dict[int
     tall = 1.05 * size * scale
     written = 0
     for mark in marks:
-        wide = _width_pt(names[mark.sat], size) * scale
+        wide = width_pt(names[mark.sat], size) * scale
         placed = None
         gap = 2.6 * look.line * scale
         for reach, (azimuth, zenith) in product((1.0, 3.0, 6.0), mark.spots):  # farther ones with a leader
@@ -699,8 +699,8 @@ def figure(log: Log | Sequence[Log], kind: str, style: str = "default", **option
 
     log : one log; `cdf` also takes several. Raises ValueError for an unknown kind, style or option.
     """
-    _one_of("kind of figure", kind, KINDS)
-    _style(style)
+    one_of("kind of figure", kind, KINDS)
+    style_of(style)
     if not isinstance(log, Log) and kind != "cdf":
         raise ValueError(f"a figure of {kind} shows one log, got {len(log)}; only cdf compares several")
     for one in [log] if isinstance(log, Log) else log:
@@ -725,7 +725,7 @@ def plot(
     made = figure(log, kind, style, **options)
     # No date: the same log gives the same file.
     dated = {".pdf": "CreationDate", ".svg": "Date"}.get(path.suffix.lower())
-    with matplotlib.rc_context(_style(style).context):
+    with matplotlib.rc_context(style_of(style).context):
         made.savefig(path, format=path.suffix.lower()[1:], metadata={dated: None} if dated else None)
     return path
 

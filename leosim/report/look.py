@@ -94,31 +94,33 @@ STYLES = {
 }
 
 
-def _style(name: str) -> Style:
+def style_of(name: str) -> Style:
+    """The style of a name; ValueError with the names when there is none."""
     if name not in STYLES:
         raise ValueError(f"style: expected one of {', '.join(STYLES)}, got {name!r}")
     return STYLES[name]
 
 
-def _axes(style: Style, height: float | None = None) -> Axes:
+def new_axes(style: Style, height: float | None = None) -> Axes:
     """Axes on a figure of their own, at the size of a style; `height` (inch) where the content asks for it."""
     tall = style.height if height is None else min(max(height, 0.35 * style.height), style.tallest)
-    return _figure(style, style.height if style.fixed else tall).add_subplot()
+    return new_figure(style, style.height if style.fixed else tall).add_subplot()
 
 
-def _polar_axes(style: Style) -> PolarAxes:
+def new_polar_axes(style: Style) -> PolarAxes:
     """Polar axes on a figure of their own, about as tall as it is wide."""
-    made = _figure(style, style.height if style.fixed else style.width).add_subplot(projection="polar")
+    made = new_figure(style, style.height if style.fixed else style.width).add_subplot(projection="polar")
     return cast(PolarAxes, made)
 
 
-def _figure(style: Style, height: float) -> Figure:
+def new_figure(style: Style, height: float) -> Figure:
+    """A figure as wide as its style and of some height (inch), without pyplot."""
     made = Figure(figsize=(style.width, height), layout="constrained")
     FigureCanvasAgg(made)
     return made
 
 
-def _head(ax: Axes, style: Style, title: str, details: Sequence[str]) -> None:
+def head(ax: Axes, style: Style, title: str, details: Sequence[str]) -> None:
     """A title and a smaller line below it, at the left; print has only the line, its title is the caption."""
     about: dict[str, Any] = {"fontsize": style.small, "color": "#555555", "annotation_clip": False}
     polar = isinstance(ax, PolarAxes)
@@ -134,7 +136,7 @@ def _head(ax: Axes, style: Style, title: str, details: Sequence[str]) -> None:
     lines = [""]
     for part in details:
         longer = f"{lines[-1]}, {part}" if lines[-1] else part
-        if lines[-1] and _width_pt(longer, style.small) > 66 * style.width:
+        if lines[-1] and width_pt(longer, style.small) > 66 * style.width:
             lines.append(part)
         else:
             lines[-1] = longer
@@ -145,20 +147,31 @@ def _head(ax: Axes, style: Style, title: str, details: Sequence[str]) -> None:
         ax.set_title(title, loc="left", pad=above + 4.0 + 1.25 * style.small * len(lines), fontweight="bold")
 
 
-def _legend(ax: Axes, style: Style, own: bool, handles: Sequence[Any]) -> None:
+def head_of_all(made: Figure, style: Style, title: str, about: str) -> None:
+    """Title and line below it over several axes; print has the line only."""
+    text, size = (title + "\n", style.font) if style.titled else (about, style.small)
+    made.suptitle(text, x=0.01, ha="left", fontsize=size, fontweight="bold" if style.titled else "normal")
+    if style.titled:
+        corner: dict[str, Any] = {"xycoords": "figure fraction", "textcoords": "offset points", "va": "top"}
+        small: dict[str, Any] = {"fontsize": style.small, "color": "#555555", "annotation_clip": False}
+        below = (0.01 * 72.0 * made.get_figwidth(), -8.0 - 1.6 * style.font)
+        made.axes[0].annotate(about, (0.0, 1.0), below, **small, **corner).set_in_layout(False)
+
+
+def legend_below(ax: Axes, style: Style, own: bool, handles: Sequence[Any]) -> None:
     """A legend below the axes, where it covers nothing; inside axes that are part of somebody's figure."""
     look: dict[str, Any] = {"handles": list(handles), "frameon": False, "fontsize": style.small}
     made = ax.get_figure(root=True)
     if not own or made is None:
         ax.legend(loc="best", **look)
         return
-    columns = _legend_columns(style, handles)
+    columns = legend_columns(style, handles)
     made.legend(loc="outside lower center", ncols=columns, columnspacing=1.4, handlelength=1.8, **look)
 
 
-def _legend_columns(style: Style, handles: Sequence[Any]) -> int:
+def legend_columns(style: Style, handles: Sequence[Any]) -> int:
     """As many columns of a legend below the axes as the width has room for."""
-    widths = [_width_pt(handle.get_label(), style.small) + 4.2 * style.small for handle in handles]
+    widths = [width_pt(handle.get_label(), style.small) + 4.2 * style.small for handle in handles]
     for rows in range(1, len(handles) + 1):
         columns = math.ceil(len(handles) / rows)
         if sum(max(column) for column in np.array_split(widths, columns)) < 71 * style.width:
@@ -177,35 +190,36 @@ def describe(log: Log) -> list[str]:
 # Small helpers
 
 
-def _colours(sats: Sequence[int]) -> dict[int, str]:
+def colours_of(sats: Sequence[int]) -> dict[int, str]:
     """A colour for each satellite, in order of first appearance: neighbours differ."""
     return {sat: CYCLE[k % len(CYCLE)] for k, sat in enumerate(dict.fromkeys(sats))}
 
 
-def _on(colour: str) -> str:
+def readable_on(colour: str) -> str:
     """Black or white, whichever is read better on a colour."""
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour))
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return "white" if luminance < 0.179 else "black"
 
 
-def _width_pt(text: str, size: float) -> float:
+def width_pt(text: str, size: float) -> float:
     """Width of a text in the font in force (points)."""
     font = FontProperties(family=matplotlib.rcParams["font.family"])
     return float(TextPath((0.0, 0.0), text, size=size, prop=font).get_extents().width)
 
 
-def _runs(marked: np.ndarray) -> list[tuple[int, int]]:
+def marked_runs(marked: np.ndarray) -> list[tuple[int, int]]:
     """Runs of marked entries as (first, one past the last)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def _spans(marked: np.ndarray, t_s: np.ndarray, step_s: float) -> list[tuple[float, float]]:
+def marked_spans(marked: np.ndarray, t_s: np.ndarray, step_s: float) -> list[tuple[float, float]]:
     """Epochs that are marked, neighbours joined, as (begin, length) in seconds."""
-    return [(float(t_s[a]), float(t_s[b - 1] - t_s[a]) + step_s) for a, b in _runs(marked)]
+    return [(float(t_s[a]), float(t_s[b - 1] - t_s[a]) + step_s) for a, b in marked_runs(marked)]
 
 
-def _one_of(what: str, value: str, known: Any) -> None:
+def one_of(what: str, value: str, known: Any) -> None:
+    """Raises ValueError unless a value is a known one; `what` names it."""
     if value not in known:
         raise ValueError(f"{what}: expected one of {', '.join(known)}, got {value!r}")

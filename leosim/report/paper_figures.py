@@ -56,22 +56,22 @@ def draw(plot: Plot, data: pd.DataFrame, heading: str, details: Sequence[str], s
     data : columns `system`, `plot.x`, `plot.y`, `standard_error` (lines), or `system`, `plot.x`, `share` (cdf)
     Raises ValueError for an unknown style.
     """
-    look = own._style(style)
+    look = own.style_of(style)
     with matplotlib.rc_context(look.context):
-        ax = own._axes(look)
+        ax = own.new_axes(look)
         handles = _distributions(ax, plot, data) if plot.kind == "cdf" else _lines(ax, plot, data)
         ax.set_xlabel(plot.x_label)
         ax.set_ylabel(plot.y_label)
         if plot.from_zero:
             ax.set_ylim(bottom=0.0)
         ax.grid(True)
-        own._head(ax, look, heading, details)
-        own._legend(ax, look, True, handles)
+        own.head(ax, look, heading, details)
+        own.legend_below(ax, look, True, handles)
         made = ax.get_figure(root=True)
     if not isinstance(made, Figure):
         raise ValueError("a figure of its own is made")
     if not look.fixed:
-        rows = math.ceil(len(handles) / own._legend_columns(look, handles))
+        rows = math.ceil(len(handles) / own.legend_columns(look, handles))
         made.set_figheight(look.height + max(0, rows - LEGEND_ROWS) * 1.6 * look.small / 72.0)
     return made
 
@@ -135,7 +135,7 @@ def draw_beams(
     "target" that only have a place
     Raises ValueError for an unknown style.
     """
-    look = own._style(style)
+    look = own.style_of(style)
     systems, streams = list(shares["system"].unique()), list(shares["stream"].unique())
     if plot.level:
         return _draw_levels(plot, systems, streams, maps, heading, details, look)
@@ -145,7 +145,7 @@ def draw_beams(
     sizes = {f"{name}.labelsize": 0.85 * font for name in ("xtick", "ytick")}
     sizes |= {"font.size": font, "axes.titlesize": font, "axes.labelsize": font, "legend.fontsize": font}
     with matplotlib.rc_context(look.context | sizes):
-        made = own._figure(look, height)
+        made = own.new_figure(look, height)
         widths = [1.0] * len(streams) + [0.85]
         grid = made.subplots(len(systems), len(streams) + 1, squeeze=False, width_ratios=widths)
         top = LOWEST_DB + STEP_DB * np.ceil((maps["pattern_db"].max() - LOWEST_DB) / STEP_DB)
@@ -167,7 +167,7 @@ def draw_beams(
             bar.set_label("beampattern over the power (dB)")
         handles = [Line2D([], [], linestyle="none", label=name, **_mark(name, cell)) for name in PLACES]
         made.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
-        _head_of_all(made, look, heading, ", ".join(details))
+        own.head_of_all(made, look, heading, ", ".join(details))
     return made
 
 
@@ -197,7 +197,7 @@ def _draw_levels(
     for mark in marks.values():
         mark["markeredgewidth"] = 1.5 * scale
     with matplotlib.rc_context(look.context | sizes):
-        made = own._figure(look, height)
+        made = own.new_figure(look, height)
         grid = made.subplots(len(systems), len(streams), squeeze=False)
         for row, system in zip(grid, systems, strict=True):
             here = maps[maps["system"] == system]
@@ -227,7 +227,7 @@ def _draw_levels(
                     bar.set_label(plot.level)
         handles = [Line2D([], [], linestyle="none", label=name, **mark) for name, mark in marks.items()]
         made.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
-        _head_of_all(made, look, heading, ", ".join(details))
+        own.head_of_all(made, look, heading, ", ".join(details))
     return made
 
 
@@ -240,17 +240,6 @@ def _mark(name: str, cell: float) -> dict[str, Any]:
         "markeredgecolor": BLACK,
         "markeredgewidth": 0.4 * cell,
     }
-
-
-def _head_of_all(made: Figure, look: own.Style, title: str, about: str) -> None:
-    """Title and line below it over several axes; print has the line only."""
-    text, size = (title + "\n", look.font) if look.titled else (about, look.small)
-    made.suptitle(text, x=0.01, ha="left", fontsize=size, fontweight="bold" if look.titled else "normal")
-    if look.titled:
-        corner: dict[str, Any] = {"xycoords": "figure fraction", "textcoords": "offset points", "va": "top"}
-        small: dict[str, Any] = {"fontsize": look.small, "color": "#555555", "annotation_clip": False}
-        below = (0.01 * 72.0 * made.get_figwidth(), -8.0 - 1.6 * look.font)
-        made.axes[0].annotate(about, (0.0, 1.0), below, **small, **corner).set_in_layout(False)
 
 
 def _beam(ax: Axes, plot: Plot, here: pd.DataFrame, stream: str, levels: np.ndarray, cell: float) -> Any:
@@ -300,6 +289,6 @@ def _shares(ax: Axes, rows: pd.DataFrame, last: bool) -> None:
 def save(figure: Figure, path: Path, style: str = "default") -> Path:
     """Write a figure as PNG, PDF or SVG by its suffix, the same bytes for the same figure; returns the path."""
     dated = {".pdf": "CreationDate", ".svg": "Date"}.get(path.suffix)
-    with matplotlib.rc_context(own._style(style).context):
+    with matplotlib.rc_context(own.style_of(style).context):
         figure.savefig(path, metadata={dated: None} if dated else None)
     return path

@@ -42,13 +42,13 @@ from leosim.report.look import (
     SKY,
     VERMILLION,
     Style,
-    _figure,
-    _head,
-    _spans,
-    _style,
-    _width_pt,
+    head,
+    head_of_all,
+    marked_spans,
+    new_figure,
+    style_of,
+    width_pt,
 )
-from leosim.report.paper_figures import _head_of_all
 from leosim.units import linear_to_db, rad_to_deg
 
 PANELS = ("satellites", "rates", "bound", "power")
@@ -72,7 +72,7 @@ def sensing(log: Log, axes: Sequence[Axes] | None = None, *, style: str = "defau
     axes : four to draw on, from the top, or None for a figure of its own. Returns those of the rates.
     Raises ValueError when the log has no sensing, or other than four axes are given.
     """
-    look, table = _style(style), dwells(log)
+    look, table = style_of(style), dwells(log)
     if axes is not None and len(axes) != len(PANELS):
         raise ValueError(f"axes: expected {len(PANELS)}, for {', '.join(PANELS)}, got {len(axes)}")
     with matplotlib.rc_context(look.context):
@@ -109,7 +109,7 @@ def sensing(log: Log, axes: Sequence[Axes] | None = None, *, style: str = "defau
             _legend_above(ax, look, handles)
         aims = target_names(log)
         title = f"Sensing of {aims[0]}" if len(aims) == 1 else f"Sensing of {len(aims)} targets"
-        _head(strip, look, title, _details(log))
+        head(strip, look, title, _details(log))
         _leave_out(strip, written)
     return rates
 
@@ -118,7 +118,7 @@ def _panels(look: Style, strip_pt: float) -> list[Axes]:
     """Four axes on a figure of their own: a strip of satellites, as high as their names, and three panels."""
     tall = look.height if look.fixed else min(1.9 * look.height, look.tallest)
     panel_in = (tall - strip_pt / 72.0 - 0.19 * look.font) / 3.0  # the rest is text
-    made: Figure = _figure(look, tall)
+    made: Figure = new_figure(look, tall)
     axes = list(made.subplots(4, 1, sharex=True, height_ratios=[strip_pt / 72.0, panel_in, panel_in, panel_in]))
     made.align_ylabels(axes[1:])
     return axes
@@ -137,7 +137,7 @@ def _legend_above(ax: Axes, look: Style, handles: Sequence[Any]) -> None:
     """A legend above axes that have neighbours below, in as few rows as there is room for."""
     if not handles:
         return
-    widths = [_width_pt(handle.get_label(), look.small) + 3.4 * look.small for handle in handles]
+    widths = [width_pt(handle.get_label(), look.small) + 3.4 * look.small for handle in handles]
     for rows in range(1, len(handles) + 1):
         columns = math.ceil(len(handles) / rows)
         if sum(max(widths[k * rows : (k + 1) * rows], default=0.0) for k in range(columns)) < 58.0 * look.width:
@@ -166,7 +166,7 @@ def _stays(table: pd.DataFrame, names: dict[int, str], step_s: float) -> list[tu
     sat, t_s = table.sat.to_numpy(), table.t_s.to_numpy()
     found = []
     for number in np.unique(sat[sat >= 0]).tolist():
-        for begin, length in _spans(sat == number, t_s, step_s):
+        for begin, length in marked_spans(sat == number, t_s, step_s):
             found.append((begin, length, names[number]))
     return sorted(found)
 
@@ -189,14 +189,14 @@ class _Letters:
 
     def fit(self, length: float, name: str) -> bool:
         """Whether a stay of some length (s) has room for a name."""
-        needed_pt = 1.1 * self.size if self.upright else _width_pt(name, self.size) + 0.4 * self.size
+        needed_pt = 1.1 * self.size if self.upright else width_pt(name, self.size) + 0.4 * self.size
         return length >= needed_pt * self.per_pt
 
     def strip_pt(self, stays: list[tuple[float, float, str]], most: float) -> float:
         """Height of a strip that holds the names (points), upright ones of up to `most` times their size."""
         if not self.upright:
             return 1.6 * self.size
-        longest = max((_width_pt(name, self.size) for _, length, name in stays if self.fit(length, name)), default=0.0)
+        longest = max((width_pt(name, self.size) for _, length, name in stays if self.fit(length, name)), default=0.0)
         return min(longest, most * self.size) + 0.8 * self.size
 
 
@@ -252,7 +252,7 @@ def _leave_out(strip: Axes, names: Sequence[Text]) -> None:
 
 def _shade(ax: Axes, table: pd.DataFrame, step_s: float) -> None:
     for code, colour in SHADES.items():
-        for begin, length in _spans((table.status == code).to_numpy(), table.t_s.to_numpy(), step_s):
+        for begin, length in marked_spans((table.status == code).to_numpy(), table.t_s.to_numpy(), step_s):
             ax.axvspan(begin, begin + length, color=colour, alpha=0.15, linewidth=0, zorder=0, label=ISAC_STATUS[code])
 
 
@@ -297,7 +297,7 @@ def _bound(ax: Axes, table: pd.DataFrame, step_s: float) -> None:
     ax.grid(axis="y")
     if _beyond(table).any():
         ax.broken_barh(
-            _spans(_beyond(table), table.t_s.to_numpy(), step_s),
+            marked_spans(_beyond(table), table.t_s.to_numpy(), step_s),
             (0.0, 0.045),
             transform=ax.get_xaxis_transform(),
             facecolor=BLACK,
@@ -357,7 +357,7 @@ def beams(log: Log, axes: Sequence[Axes] | None = None, *, t_s: float | None = N
     a time (s since the start), by default that in the middle of those with a satellite. Returns the first axes.
     Raises ValueError when the log has no sensing, the dwell has no satellite, or the number of axes is another.
     """
-    look, table = _style(style), dwells(log)
+    look, table = style_of(style), dwells(log)
     k = _dwell(table, t_s)
     row = log["isac"].row(k)
     assert isinstance(row, IsacPrecoder)
@@ -379,7 +379,7 @@ def beams(log: Log, axes: Sequence[Axes] | None = None, *, t_s: float | None = N
         if axes is None:
             across = (look.width - 0.18 * look.font) / len(kinds)  # labels and scale take the rest
             tall = look.height if look.fixed else across + (0.2 if look.titled else 0.18) * look.font
-            axes = list(_figure(look, tall).subplots(1, len(kinds), squeeze=False, sharex=True, sharey=True)[0])
+            axes = list(new_figure(look, tall).subplots(1, len(kinds), squeeze=False, sharex=True, sharey=True)[0])
         levels = np.arange(LOWEST_DB, 0.5 * STEP_DB, STEP_DB)
         for ax, (name, of) in zip(axes, kinds.items(), strict=True):
             share = gain_w[:, of].sum(axis=1).reshape(GRID, GRID) / (rows * columns * sent_w)
@@ -409,7 +409,7 @@ def beams(log: Log, axes: Sequence[Axes] | None = None, *, t_s: float | None = N
             made.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=look.small)
             name = satellite_names(log)[int(row.sat)]
             about = [name, f"{table.t_s[k]:g} s", ISAC_STATUS[int(row.status)], *_details(log)[:-1]]
-            _head_of_all(made, look, "Beams of a dwell", ", ".join(about))
+            head_of_all(made, look, "Beams of a dwell", ", ".join(about))
     return axes[0]
 
 

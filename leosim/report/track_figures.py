@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from leosim.log import Log
 from leosim.report.about import algorithm, scenario
 from leosim.report.dwells import target_names
-from leosim.report.look import BLACK, BLUE, CYCLE, SKY, Style, _figure, _head, _legend, _style
+from leosim.report.look import BLACK, BLUE, CYCLE, SKY, Style, head, legend_below, new_figure, style_of
 from leosim.report.tracks import STATES, fixes, looks, nees_band
 
 PANELS = ("map", "altitude", "error", "nees")
@@ -32,7 +32,7 @@ def track(log: Log, axes: Sequence[Axes] | None = None, *, style: str = "default
     axes : four to draw on (map, altitude, error, nees), or None for a figure of its own. Returns that of the map.
     Raises ValueError when the log has no tracks, or other than four axes are given.
     """
-    look, table = _style(style), looks(log)
+    look, table = style_of(style), looks(log)
     if axes is not None and len(axes) != len(PANELS):
         raise ValueError(f"axes: expected {len(PANELS)}, for {', '.join(PANELS)}, got {len(axes)}")
     table[["fix_east_m", "fix_north_m", "fix_up_m"]] = fixes(log)
@@ -59,21 +59,21 @@ def track(log: Log, axes: Sequence[Axes] | None = None, *, style: str = "default
             _logarithmic(ax, known.to_numpy())
         _over_time((altitude, error, nees), table, look)
         changed = any(line.get_label() == "change" for line in error.lines)
-        _legend(ground, look, own, _handles(colours, names, look, changed))
+        legend_below(ground, look, own, _handles(colours, names, look, changed))
         title = f"Track of {names[aims[0]]}" if len(aims) == 1 else f"Tracks of {len(aims)} targets"
-        _head(ground, look, title, _details(log))
+        head(ground, look, title, _details(log))
     return ground
 
 
 def _panels(look: Style) -> list[Axes]:
     """Four axes on a figure of their own: the map above the others, or beside them where the figure is wide."""
     if look.fixed:
-        made = _figure(look, look.height)
+        made = new_figure(look, look.height)
         grid = made.add_gridspec(3, 2)
         ground, first = made.add_subplot(grid[:, 0]), made.add_subplot(grid[0, 1])
         rest = [made.add_subplot(grid[k, 1], sharex=first) for k in (1, 2)]
     else:
-        made = _figure(look, min(2.2 * look.height, look.tallest))
+        made = new_figure(look, min(2.2 * look.height, look.tallest))
         grid = made.add_gridspec(4, 1, height_ratios=[2.0, 0.8, 1.0, 1.0])
         ground, first = made.add_subplot(grid[0]), made.add_subplot(grid[1])
         rest = [made.add_subplot(grid[k], sharex=first) for k in (2, 3)]
