@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
@@ -359,8 +359,7 @@ def beams(log: Log, axes: Sequence[Axes] | None = None, *, t_s: float | None = N
     """
     look, table = style_of(style), dwells(log)
     k = _dwell(table, t_s)
-    row = log["isac"].row(k)
-    assert isinstance(row, IsacPrecoder)
+    row = cast(IsacPrecoder, log["isac"].row(k))
     rows, columns = scenario(log)["sensing"]["array"]
     kinds = {
         "private": row.user >= 0,
@@ -375,11 +374,12 @@ def beams(log: Log, axes: Sequence[Axes] | None = None, *, t_s: float | None = N
         raise ValueError(f"axes: expected {len(kinds)}, for {', '.join(kinds)}, got {len(axes)}")
     u, w, gain_w = _pattern(row, rows, columns)
     with matplotlib.rc_context(look.context):
-        own = axes is None
+        made: Figure | None = None
         if axes is None:
             across = (look.width - 0.18 * look.font) / len(kinds)  # labels and scale take the rest
             tall = look.height if look.fixed else across + (0.2 if look.titled else 0.18) * look.font
-            axes = list(new_figure(look, tall).subplots(1, len(kinds), squeeze=False, sharex=True, sharey=True)[0])
+            made = new_figure(look, tall)
+            axes = list(made.subplots(1, len(kinds), squeeze=False, sharex=True, sharey=True)[0])
         levels = np.arange(LOWEST_DB, 0.5 * STEP_DB, STEP_DB)
         for ax, (name, of) in zip(axes, kinds.items(), strict=True):
             share = gain_w[:, of].sum(axis=1).reshape(GRID, GRID) / (rows * columns * sent_w)
@@ -400,9 +400,7 @@ def beams(log: Log, axes: Sequence[Axes] | None = None, *, t_s: float | None = N
             ax.set_title(f"{name}\n{100.0 * row.power_w[of].sum() / sent_w:.0f} %", fontsize=look.small)
             ax.set_xlabel("along-track cosine", fontsize=look.small)
         axes[0].set_ylabel("cross-track cosine", fontsize=look.small)
-        if own:
-            made = axes[0].get_figure(root=True)
-            assert isinstance(made, Figure)
+        if made is not None:
             bar = made.colorbar(painted, ax=list(axes), aspect=25, pad=0.02)
             bar.set_label("share of full gain (dB)", fontsize=look.small)
             bar.set_ticks(list(levels[::2]))
