@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 from sky import STARLINK, catalogue
-from test_sensing import TARGET, moved, scenario
+from test_sensing import TARGET, check_one_digest, moved, scenario
 
 from leosim import motion, sensing, simulation
-from leosim.log import open_log
 from leosim.records import BELOW_THRESHOLD, CONFIRMED, FOUND, NO_TRACK, TENTATIVE, Track
 from leosim.tracking import imm
 
@@ -74,22 +73,7 @@ def test_each_dwell_is_aimed_by_the_track_before(flown):
 
 def test_one_digest_with_two_workers_and_after_a_resume(flown, tmp_path):
     ready, log = flown
-    with simulation.run(ready.scenario, tmp_path / "two.h5", workers=2) as two:
-        assert two.digest() == log.digest()
-
-    class Stopped(Exception):
-        pass
-
-    def stop(progress):
-        if progress.epoch == 5:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        simulation.run(ready.scenario, tmp_path / "cut.h5", progress=stop)
-    with open_log(tmp_path / "cut.h5") as cut:
-        assert len(cut["tracks"]) == 5
-    with simulation.run(ready.scenario, tmp_path / "cut.h5", resume=True) as resumed:
-        assert resumed.digest() == log.digest()
+    check_one_digest(log, ready.scenario, tmp_path, "tracks", epochs=5)
 
 
 def dwell(ready, k, tracks):
