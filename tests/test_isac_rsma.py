@@ -61,11 +61,11 @@ def point(seed, radar="no_sic", access="rsma"):
 
 def at(problem, streams, x, border):
     """Values of the constraints, and what their derivatives are computed from."""
-    how = problem.mode
+    how, channel = problem.mode, np.ascontiguousarray(problem.channel)  # the layout that `rsma` compiles for
     member = barrier.members(problem.users, streams, how.cancelled)
-    y, sums, on_target = barrier.terms(problem.channel, problem.target, member, x)
+    y, sums, on_target = barrier.terms(channel, problem.target, member, x)
     c = barrier.constraints(sums, on_target, float(np.sum(x**2)), problem.asked, how.common, border)
-    return c, (problem.channel, problem.target, how.common, problem.asked, x, y, sums, on_target, member)
+    return c, (channel, problem.target, how.common, problem.asked, x, y, sums, on_target, member)
 
 
 def split_up(problem, v, x, border):

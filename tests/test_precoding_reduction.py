@@ -7,7 +7,7 @@ from full_precoding import Full, Subproblem, drop, least_rate, over_antennas, sd
 from leosim import precoding
 from leosim.isac import rsma_sdr
 
-SIDE, USERS = 4, 2
+SIDE, USERS = 3, 2
 one_ten_thousandth_bit = 1e-4
 one_millionth_of_the_power = 1e-6
 

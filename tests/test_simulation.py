@@ -94,25 +94,33 @@ def test_the_same_inputs_again_are_already_there(short, tmp_path):
 
 
 def test_killed_at_ten_random_moments_and_resumed_gives_the_same_digest(short, tmp_path):
-    scenario = short(300, 2)
+    """Struck anywhere in the first epochs that a run adds to those it takes from the log; it waits after four more."""
+    kills, most_added = 10, 5
+    scenario = short(kills * most_added + 10, 2)
 
-    def slowly(progress):  # so that ten kills fit into the run on any machine
-        time.sleep(0.0 if progress.taken else 0.02)
+    def resume():
+        added = 0
+
+        def wait(progress):
+            nonlocal added
+            added += not progress.taken
+            time.sleep(600.0 if added == most_added else 0.02 if added else 0.0)
+
+        simulation.run(scenario, path, resume=path.exists(), progress=wait)
 
     with simulation.run(scenario, tmp_path / "whole.h5") as whole:
         expected = whole.digest()
-    path, rng, kills = tmp_path / "killed.h5", np.random.default_rng(7), 0
-    while kills < 10:
+    path, rng = tmp_path / "killed.h5", np.random.default_rng(7)
+    for _ in range(kills):
         before = _rows(path)
-        child = _fork(lambda: simulation.run(scenario, path, resume=path.exists(), progress=slowly))
+        child = _fork(resume)
         deadline = time.monotonic() + 60
         while _rows(path) <= before and time.monotonic() < deadline:
             time.sleep(0.002)  # let it get one epoch further, then strike anywhere
         time.sleep(rng.uniform(0.0, 0.04))
         os.kill(child, signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, "the run ended before the kill"
-        kills += 1
-    assert 10 <= _rows(path) < 300
+    assert kills <= _rows(path) <= kills * most_added
     with simulation.run(scenario, path, resume=True) as log:
         assert log.complete
         assert log.digest() == expected
@@ -155,11 +163,11 @@ class RecordedFile(log_writer.RawFile):
         return super().truncate(size)
 
 
-def test_every_prefix_of_the_writes_of_a_run_is_a_log_of_whole_epochs(short, tmp_path, monkeypatch):
+@pytest.mark.parametrize("epochs", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_every_prefix_of_the_writes_of_a_run_is_a_log_of_whole_epochs(short, tmp_path, monkeypatch, epochs):
     monkeypatch.setattr(log_writer, "RawFile", RecordedFile)
     monkeypatch.setattr(log_writer.LogWriter, "finish", lambda writer: None)
     RecordedFile.operations.clear()
-    epochs = 3
     simulation.run(short(epochs, 2), tmp_path / "run.h5").close()
     with open_log(tmp_path / "run.h5") as log:
         rates = log.rates["hardening"]
