@@ -6,6 +6,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# A worker a core, each a half of the files and then what the other has left; BLAS threads would be in each other's way.
+SHARED := -n auto --maxprocesses 4 --dist worksteal
+test test-all: export OPENBLAS_NUM_THREADS = 1
 
 .PHONY: demo test test-all lint bench wheel clean
 
@@ -13,10 +16,10 @@ demo: $(READY)
 	$(BIN)/leosim demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SHARED)
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest $(SHARED) -m "slow or not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,11 +1,14 @@
 """Fixtures shared by the tests: the shipped scenario made short, and the folder of real catalogues."""
 
+import fcntl
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from numba.core.caching import IndexDataCacheFile
 from sky import STARLINK, START
 
 from leosim import users
@@ -17,6 +20,17 @@ from leosim.walkers import walker
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
+
+# Workers share numba's cache of compiled kernels. It replaces each file whole, but a kernel's index and code are two.
+if run := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
+    save = IndexDataCacheFile.save
+
+    def save_in_turn(*arguments):
+        with (Path(tempfile.gettempdir()) / f"leosim-kernels-{run}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            save(*arguments)
+
+    IndexDataCacheFile.save = save_in_turn
 
 CATALOGUE = Path(__file__).parents[2] / "shared" / "tle"
 
