@@ -97,7 +97,7 @@ def without(rows: np.ndarray, basis: np.ndarray | None) -> np.ndarray:
     """Rows [..., snapshot] less their parts in an orthonormal basis [tap, snapshot]."""
     if basis is None or not len(basis):
         return rows
-    for _ in range(2):  # twice, as the basis is orthonormal to single precision only
+    for _ in range(2):  # once leaves -120 dB, what keeps the basis regular; twice -134 dB, what rounding leaves
         rows = rows - (rows @ basis.conj().T) @ basis
     return rows
 
