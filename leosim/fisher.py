@@ -92,7 +92,7 @@ def information(gains: np.ndarray, link: Link, waveform: Waveform) -> np.ndarray
     """
     products = gains @ gains.conj().swapaxes(-1, -2)  # [terminal, block, s, r]: g_r^H g_s
     weight = _weight(products[..., 0, 0].real, link, waveform)
-    return np.einsum("kb,bijrs,kbsr->kij", weight, kernel(waveform, gains.shape[1] != waveform.blocks), products).real
+    return _summed(products, weight, _table(waveform, gains.shape[1] != waveform.blocks))
 
 
 def _weight(power: np.ndarray, link: Link, waveform: Waveform) -> np.ndarray:
@@ -181,22 +181,42 @@ def speb(
     Returns [terminal] (m^2) and `d speb / d conj(gains)` [terminal, block, 3, stream]: a change dG of the gains of a
     terminal changes its bound by `2 Re sum(conj(gradient) dG)`.
     """
-    core = kernel(waveform, gains.shape[1] != waveform.blocks)
+    table = _table(waveform, gains.shape[1] != waveform.blocks)
     products = gains @ gains.conj().swapaxes(-1, -2)
     power = products[..., 0, 0].real
     weight = _weight(power, link, waveform)
-    whole = np.einsum("kb,bijrs,kbsr->kij", weight, core, products, optimize=True).real
+    whole = _summed(products, weight, table)
     projector = _projector(whole)
     partial = projector @ whole @ projector.swapaxes(-1, -2)
     damping = _damping(partial, nuisance)
     covariance = position_bound(damping @ partial, slope)
     reach = covariance @ slope @ damping @ projector  # [terminal, xyz, 6]
-    cost = -reach.swapaxes(-1, -2) @ reach  # d speb / d J
-    form = np.einsum("kij,bijrs->kbrs", cost, core, optimize=True)
-    form = 0.5 * (form + form.conj().swapaxes(-1, -2))
-    gradient = weight[..., None, None] * (form @ gains)
+    cost = reach.swapaxes(-1, -2) @ reach  # - d speb / d J
+    form = (cost.reshape(len(cost), 36) @ -table).view(complex).reshape(products.shape)
     scattered = (link.gamma / (1.0 + link.kappa))[:, None]
     fall = -weight * scattered / (scattered * power + link.noise_w[:, None])  # d weight / d power
-    fall = fall * np.einsum("kbrs,kbsr->kb", form, products).real
-    gradient[:, :, 0] += fall[..., None] * gains[:, :, 0]
-    return np.trace(covariance, axis1=-2, axis2=-1), gradient
+    told = _reals(form) * _reals(products)
+    fall = fall * told.reshape(*power.shape, 18).sum(axis=-1)
+    form *= weight[..., None, None]
+    form[..., 0, 0] += fall
+    return np.trace(covariance, axis1=-2, axis2=-1), form @ gains
+
+
+@lru_cache(maxsize=16)
+def _table(waveform: Waveform, exact: bool) -> np.ndarray:
+    """The Hermitian part of `kernel` as a real table, so that sums over blocks are one product: [36, block * 18].
+
+    Rows: pairs of parameters; columns: block, r, s, real and imaginary part.
+    """
+    core = np.moveaxis(kernel(waveform, exact).reshape(-1, 36, 3, 3), 1, 0)
+    return np.ascontiguousarray(0.5 * (core + core.conj().swapaxes(-1, -2))).view(float).reshape(36, -1)
+
+
+def _summed(products: np.ndarray, weight: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Information [terminal, 6, 6] from products of gains [terminal, block, 3, 3] and weights [terminal, block]."""
+    return (_reals(weight[..., None, None] * products) @ table.T).reshape(-1, 6, 6)
+
+
+def _reals(products: np.ndarray) -> np.ndarray:
+    """Real and imaginary parts, a row a terminal."""
+    return products.reshape(len(products), -1).view(float)
