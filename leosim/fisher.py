@@ -72,13 +72,21 @@ def kernel(waveform: Waveform, exact: bool = False) -> np.ndarray:
     exact : a block a subcarrier instead of the waveform's
     Returns [block, 6, 6, 3, 3]: `sum conj(D_ir) D_js` over the samples of a block.
     """
-    f = waveform.frequency_hz.reshape(waveform.subcarriers if exact else waveform.blocks, -1, 1)
-    t = waveform.pilot_s[None, None, :]
-    d = np.zeros((*np.broadcast_shapes(f.shape, t.shape), 6, 3), dtype=complex)
-    d[..., 0, 1], d[..., 1, 2] = 1.0, 1.0
-    d[..., 2, 0], d[..., 3, 0] = -2j * math.pi * f, 2j * math.pi * t
-    d[..., 4, 0], d[..., 5, 0] = 1.0, 1j
-    return np.einsum("bnmir,bnmjs->bijrs", d.conj(), d, optimize=True)
+    f = waveform.frequency_hz.reshape(waveform.subcarriers if exact else waveform.blocks, -1)
+    t = waveform.pilot_s
+    d = np.zeros((3, 6, 3), dtype=complex)  # the parts of D without f and t, along f, along t
+    d[0, [0, 1], [1, 2]] = 1.0
+    d[1, 2, 0], d[2, 3, 0] = -2j * math.pi, 2j * math.pi
+    d[0, 4, 0], d[0, 5, 0] = 1.0, 1j
+    flat = np.ones_like(f), f, np.ones_like(f)
+    early = np.ones_like(t), np.ones_like(t), t
+    moments = np.array(
+        [
+            [(x * y).sum(axis=1) * (r @ s) for y, s in zip(flat, early, strict=True)]
+            for x, r in zip(flat, early, strict=True)
+        ]
+    )  # [part, part, block]
+    return np.einsum("xyb,xir,yjs->bijrs", moments, d.conj(), d)
 
 
 def information(gains: np.ndarray, link: Link, waveform: Waveform) -> np.ndarray:

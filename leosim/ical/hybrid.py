@@ -1,0 +1,164 @@
+"""Hybrid precoders for rate and position by direct maximisation: the rate under a bound, or the reverse.
+
+Digital first, then phases near it (`phase_shifters`), then baseband, and phases with it where they still cost
+something (`phase_climb`). The next frame starts from the precoder of the one before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from leosim import joint, phase_climb, phase_shifters, position_design, position_task
+from leosim.joint import Problem
+from leosim.phase_climb import Network
+from leosim.position_design import Aim, Point
+from leosim.records import SHORT, IcalPrecoder, Terminals
+
+ENOUGH = 5e-3  # of the digital rate, or of its bound: less than that is not worth a joint climb
+JOINT_ITERATIONS, LATER_ITERATIONS = 60, 30  # of the first two rounds of a joint climb, of the others
+
+
+@dataclass(frozen=True)
+class Params:
+    """Chains and how they are connected, what is maximised, and what happens when the limit cannot be met."""
+
+    chains: int = field(default=36, metadata={"doc": "RF chains, at least one a terminal"})
+    layout: str = field(
+        default="fully_connected",
+        metadata={"doc": "fully_connected, or sub-arrays, one a chain: contiguous | tiles | interleaved"},
+    )
+    objective: str = field(
+        default="rate",
+        metadata={"doc": "rate: the most under the bound asked | position: the least bound at least_rate"},
+    )
+    least_rate: float = field(
+        default=0.0, metadata={"doc": "least sum spectral efficiency (bit/s/Hz), with objective = position"}
+    )
+    on_infeasible: str = field(
+        default="cap", metadata={"doc": "limit out of reach: cap what is asked | hold the precoder before | raise"}
+    )
+    rounds: int = field(default=10, metadata={"doc": "limit of the rounds of multipliers of one climb"})
+    alternations: int = field(default=5, metadata={"doc": "rounds of phases against baseband before the climb"})
+
+    def __post_init__(self) -> None:
+        counts = {"chains": self.chains, "rounds": self.rounds, "alternations": self.alternations}
+        position_task.check(self.objective, self.least_rate, self.on_infeasible, **counts)
+        if self.layout not in joint.LAYOUTS[1:]:
+            raise ValueError(f"layout: expected one of {', '.join(joint.LAYOUTS[1:])}, got {self.layout!r}")
+
+
+def design(terminals: Terminals, previous: IcalPrecoder | None, params: Params) -> IcalPrecoder:
+    """The hybrid precoder of the highest sum rate, Eq. (13), whose average bound, Eq. (21), keeps to `asked_m`.
+
+    Or the reverse, by `objective`. A local optimum of P1, Eq. (23), You et al. 2024, of its constrained form instead
+    of its weighted sum. A limit out of reach is capped, or the precoder before is held, by `on_infeasible`.
+    Raises ValueError for chains that do not suit terminals and antennas, and position_task.InfeasibleError for a
+    limit out of reach with on_infeasible "raise".
+    """
+    p = joint.problem(terminals)
+    phase_shifters.check_chains(params.chains, p.terminals, params.layout, p.rows, p.columns)
+    aim = position_task.asked(terminals, params.objective, params.least_rate)
+    if p.power_w <= 0.0:
+        return position_task.nothing(terminals, p)
+    space = position_design.whole(p)
+    start, price = position_design.regularised_zero_forcing(p, space), None
+    rows = position_task.matched(terminals, p, previous)
+    turned: np.ndarray | None = None
+    if rows is not None and previous is not None:
+        start = position_design.nearest(p, space, position_task.carried(terminals, p, previous, rows))
+        price = position_task.price(p, space, start)
+        turned = carried_phases(p, previous, rows, params)
+    digital, made = position_task.solve(p, space, start, aim, price, params.rounds)
+    network = Network(p, params.layout, params.chains)
+    target = position_design.written(space, digital.z)
+    phase, point, made = connected(network, target, digital, made, turned, params)
+    if made != aim and params.on_infeasible == "raise":
+        raise position_task.refuse(aim, point)
+    before = position_task.held(terminals, p, previous) if made != aim and params.on_infeasible == "hold" else None
+    if before is not None:
+        return before
+    record = joint.record(terminals, p, point.z, digital.iterations + point.iterations, params.layout, phase)
+    return record if made == aim else record.replace(status=np.array(SHORT))
+
+
+def carried_phases(
+    p: Problem, previous: IcalPrecoder, rows: tuple[np.ndarray, np.ndarray], params: Params
+) -> np.ndarray | None:
+    """The phases before, turned as the terminals moved together; None when chains or layout differ."""
+    if int(previous.chains) != params.chains or joint.LAYOUTS[int(previous.layout)] != params.layout:
+        return None
+    now, then = rows
+    moved = (p.cosines[now] - previous.cosines[then]).mean(axis=0)
+    m = np.repeat(np.arange(p.rows) - (p.rows - 1) / 2, p.columns)
+    n = np.tile(np.arange(p.columns) - (p.columns - 1) / 2, p.rows)
+    turn = np.pi * (m * moved[0] + n * moved[1])
+    return previous.phase_rad + (np.repeat(turn, params.chains) if params.layout == "fully_connected" else turn)
+
+
+def connected(
+    network: Network, target: np.ndarray, digital: Point, aim: Aim, turned: np.ndarray | None, params: Params
+) -> tuple[np.ndarray, Point, Aim]:
+    """Phases (rad), the point of the baseband [block, chain, stream] behind them, and the limit it was made for.
+
+    target : the digital precoder [block, ant, stream]; turned : phases to begin with
+    Phases are climbed with the baseband where those of the digital precoder lose more than `ENOUGH` against it.
+    """
+    p = network.p
+    shape = (params.chains, params.layout, p.rows, p.columns)
+    price = digital.price if digital.price > 0.0 else None
+    if network.fully:
+        phase = phase_shifters.two_phase(target, *shape)
+        point, made = behind(network, phase, target, aim, price, params.rounds)
+        if made == aim and near(aim, point, digital):
+            return phase, point, made
+    if turned is None or network.fully:
+        turned = phase_shifters.two_phase(target, *shape)
+        turned, _ = phase_shifters.alternate(target, turned, *shape, params.alternations)
+    b = phase_shifters.baseband(target, network.analog(turned))
+    phase, b, point, price = together(network, turned, b, aim, price, params.rounds)
+    spent = point.iterations
+    made = aim
+    if not aim.met(point):
+        phase, b, best = phase_climb.climb(network, phase, b, aim.alone(), position_design.LOCALISATION_ITERATIONS)
+        spent += best.iterations
+        if not aim.met(best):
+            made = position_task.capped(aim, best)
+            phase, b, point, price = together(network, phase, b, made, None, params.rounds)
+            spent += point.iterations
+    point, made = behind(network, phase, network.analog(phase) @ b, made, price, params.rounds)
+    return phase, replace(point, iterations=spent + point.iterations), made
+
+
+def together(
+    network: Network, phase: np.ndarray, b: np.ndarray, aim: Aim, price: float | None, rounds: int
+) -> tuple[np.ndarray, np.ndarray, Point, float]:
+    """Rounds of multipliers on phases and baseband: phases (rad), baseband, the point, the last multiplier."""
+    terminals, spent = network.p.terminals, 0
+    price = position_design.PRICE * terminals if price is None else price
+    for turn in range(max(rounds, 1)):
+        limit = JOINT_ITERATIONS if turn < 2 else LATER_ITERATIONS
+        phase, b, point = phase_climb.climb(network, phase, b, aim.merit(terminals, price), limit)
+        price, spent = aim.next_price(point, terminals, price), spent + point.iterations
+        if turn and aim.met(point):
+            break
+    return phase, b, replace(point, iterations=spent), price
+
+
+def behind(
+    network: Network, phase: np.ndarray, near: np.ndarray, aim: Aim, price: float | None, rounds: int
+) -> tuple[Point, Aim]:
+    """The best baseband [block, chain, stream] behind given phases, from a precoder near: the point, the limit met."""
+    p, analog = network.p, network.analog(phase)
+    space = position_design.behind(p, analog)
+    start = position_design.nearest(p, space, near)
+    point, made = position_task.solve(p, space, start, aim, price, rounds)
+    return replace(point, z=phase_shifters.baseband(position_design.written(space, point.z), analog)), made
+
+
+def near(aim: Aim, point: Point, digital: Point) -> bool:
+    """Whether phases lose next to nothing against the digital precoder."""
+    if aim.objective == "rate":
+        return point.rate >= (1.0 - ENOUGH) * digital.rate
+    return point.apeb_m <= (1.0 + ENOUGH) * digital.apeb_m
