@@ -166,13 +166,19 @@ def jacobian(
     return value, slope
 
 
-def position_bound(information: np.ndarray, slope: np.ndarray) -> np.ndarray:
+def lines_of_sight(slope: np.ndarray) -> np.ndarray:
+    """Axes along the line of sight, where delay tells most, and across: columns of [terminal, xyz, 3]."""
+    return np.linalg.qr(slope[..., [2, 0, 1]])[0]
+
+
+def position_bound(information: np.ndarray, slope: np.ndarray, towards: np.ndarray | None = None) -> np.ndarray:
     """Bound of the covariance of the position, `(Xi J Xi^T)^-1`, Eqs. (19)-(21): [terminal, xyz, xyz] (m^2).
 
     information : [terminal, 4, 4] of `without_gain` or `with_nuisances`; slope : [terminal, xyz, 4] of `jacobian`
+    towards : `lines_of_sight` of the slope, if it is at hand
     Where a direction is not observed it stays within `FARTHEST_M`, so that the bound is always finite.
     """
-    towards = np.linalg.qr(slope[..., [2, 0, 1]])[0]  # along the line of sight, where delay tells most, and across
+    towards = lines_of_sight(slope) if towards is None else towards
     seen = towards.swapaxes(-1, -2) @ slope
     inverse = seen @ information @ seen.swapaxes(-1, -2) + np.eye(3) / FARTHEST_M**2
     scale = np.sqrt(np.diagonal(inverse, axis1=-2, axis2=-1))
@@ -181,11 +187,17 @@ def position_bound(information: np.ndarray, slope: np.ndarray) -> np.ndarray:
 
 
 def speb(
-    gains: np.ndarray, link: Link, waveform: Waveform, slope: np.ndarray, nuisance: Nuisance
+    gains: np.ndarray,
+    link: Link,
+    waveform: Waveform,
+    slope: np.ndarray,
+    nuisance: Nuisance,
+    towards: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squared position error bound of each terminal, Eq. (21), and its gradient by the terminal's own gains.
 
     gains : [terminal, block, 3, stream]; slope : [terminal, xyz, 4] of `jacobian`
+    towards : `lines_of_sight` of the slope, if at hand
     Returns [terminal] (m^2) and `d speb / d conj(gains)` [terminal, block, 3, stream]: a change dG of the gains of a
     terminal changes its bound by `2 Re sum(conj(gradient) dG)`.
     """
@@ -197,7 +209,7 @@ def speb(
     projector = _projector(whole)
     partial = projector @ whole @ projector.swapaxes(-1, -2)
     damping = _damping(partial, nuisance)
-    covariance = position_bound(damping @ partial, slope)
+    covariance = position_bound(damping @ partial, slope, towards)
     reach = covariance @ slope @ damping @ projector  # [terminal, xyz, 6]
     cost = reach.swapaxes(-1, -2) @ reach  # - d speb / d J
     form = (cost.reshape(len(cost), 36) @ -table).view(complex).reshape(products.shape)

@@ -68,6 +68,11 @@ class Problem:
         q, r = np.linalg.qr(self.span)
         return q, r.conj().swapaxes(-1, -2)
 
+    @cached_property
+    def towards(self) -> np.ndarray:
+        """Axes along and across the line of sight of each terminal: [terminal, xyz, 3]."""
+        return fisher.lines_of_sight(self.slope)
+
     def gains(self, precoder: np.ndarray) -> np.ndarray:
         """Gains [terminal, block, 3, stream] of a precoder [block, ant, stream]."""
         return fisher.gains(self.responses, precoder)
@@ -95,7 +100,7 @@ class Problem:
 
     def speb(self, gains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Squared position error bound of each terminal (m^2) and its gradient, see `fisher.speb`."""
-        return fisher.speb(gains, self.link, self.waveform, self.slope, self.nuisance)
+        return fisher.speb(gains, self.link, self.waveform, self.slope, self.nuisance, self.towards)
 
     def exact(self, precoder: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Spectral efficiency (bit/s/Hz) and squared bound (m^2) of each terminal, subcarrier by subcarrier."""

@@ -171,8 +171,7 @@ def _coordinates(
     orthonormal = vectors[:, kept] / root
     gains = network.reach(phasor) @ orthonormal
     q = np.linalg.qr(gains.conj().swapaxes(-1, -2)[:, :, : p.terminals], mode="complete")[0]
-    space = position_design.Space(np.empty(0), gains @ q)
-    stretch, squeeze = position_design.stretches(p, space)
+    stretch, squeeze = position_design.stretches(p, gains @ q)
     z = q.conj().swapaxes(-1, -2) @ (root[:, None] * (vectors[:, kept].conj().T @ baseband))
     z = np.ascontiguousarray(z.swapaxes(-1, -2))
     return orthonormal @ q, squeeze, position_design.applied(stretch, z, squeeze.shape[-1])

@@ -32,11 +32,13 @@ class Space:
     """Precoders `W_b = Q_b Z_b`: an orthonormal basis Q [block, ant, dim] and its gains `L^H Q` [block, 3K, dim].
 
     Gains: those of the responses of all terminals first, then of their derivatives. The basis is such that responses
-    see its first K vectors alone.
+    see its first K vectors alone; stretch, squeeze : `stretches` along them.
     """
 
     vectors: np.ndarray
     reach: np.ndarray
+    stretch: np.ndarray
+    squeeze: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ class Aim:
 def whole(p: Problem) -> Space:
     """All precoders that matter without chains: the span of responses and derivatives."""
     q, r = np.linalg.qr(values_first(p.responses).swapaxes(-1, -2))
-    return Space(q, r.conj().swapaxes(-1, -2))
+    reach = r.conj().swapaxes(-1, -2)
+    return Space(q, reach, *stretches(p, reach))
 
 
 def behind(p: Problem, analog: np.ndarray) -> Space:
@@ -108,7 +111,8 @@ def behind(p: Problem, analog: np.ndarray) -> Space:
     basis = basis[:, singular > 1e-10 * singular[0]]
     gains = values_first(p.responses).conj() @ basis
     q, r = np.linalg.qr(gains.conj().swapaxes(-1, -2))
-    return Space(basis @ q, r.conj().swapaxes(-1, -2))
+    reach = r.conj().swapaxes(-1, -2)
+    return Space(basis @ q, reach, *stretches(p, reach))
 
 
 def values_first(responses: np.ndarray) -> np.ndarray:
@@ -183,7 +187,7 @@ def climb(p: Problem, space: Space, start: np.ndarray, merit: Merit, iterations:
     """
     shape, n = start.shape, min(p.terminals, start.shape[2])
     across, back = space.reach.swapaxes(-1, -2), space.reach.conj()
-    stretch, squeeze = stretches(p, space)
+    stretch, squeeze = space.stretch, space.squeeze
     full = budget(p)
 
     def value(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -217,14 +221,14 @@ def as_gains(p: Problem, products: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(products.reshape(block, stream, 3, p.terminals).transpose(3, 0, 2, 1))
 
 
-def stretches(p: Problem, space: Space) -> tuple[np.ndarray, np.ndarray]:
+def stretches(p: Problem, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`D^1/2` and `D^-1/2` of each stream, `D = 1 + SNR sum_(j not k) h_j h_j^H` on the first K coordinates.
 
     Both [block, stream, K, K]; SNR that of an even share of the power.
     """
-    n = min(p.terminals, space.reach.shape[2])
+    n = min(p.terminals, reach.shape[2])
     share = p.power_w / p.waveform.subcarriers / p.terminals
-    h = np.sqrt(share * p.link.gamma / p.link.noise_w)[:, None] * space.reach[:, : p.terminals, :n]
+    h = np.sqrt(share * p.link.gamma / p.link.noise_w)[:, None] * reach[:, : p.terminals, :n]
     each = h.conj()[..., :, None] * h[..., None, :]
     values, vectors = np.linalg.eigh(each.sum(axis=1, keepdims=True) - each + np.eye(n))
     root = np.sqrt(np.maximum(values, 1.0))[..., None, :]

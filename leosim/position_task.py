@@ -6,9 +6,12 @@ A design starts from coefficients of the one before on the responses, which move
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import TypeGuard
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from leosim import antenna, joint, position_design
 from leosim.joint import Problem
@@ -18,6 +21,16 @@ from leosim.records import KEPT, SHORT, IcalPrecoder, Terminals
 CAP_BOUND, CAP_RATE = 1.1, 0.98  # of the least bound, of the highest rate: what is asked when more is out of reach
 KNOWN_SHARE = 2 / 3  # of the terminals that a precoder before must know to be worth a start
 NEAR = 1e-10  # responses that agree so well count as one
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Keep linear algebra to one thread: on products as small as these, threads only wait for each other."""
+    return _libraries().limit(limits=1, user_api="blas")
 
 
 class InfeasibleError(ValueError):
@@ -143,8 +156,10 @@ def carried(
     block, old = coefficients.shape[0], previous.user.size
     kept = coefficients.reshape(block, old, 3, old)[:, then][..., then]
     span = p.span.reshape(block, p.antennas, p.terminals, 3)[:, :, now].reshape(block, p.antennas, -1)
-    space = position_design.whole(p)
-    w = position_design.written(space, position_design.regularised_zero_forcing(p, space))
+    w = np.zeros((block, p.antennas, p.terminals), dtype=complex)
+    if now.size < p.terminals:
+        space = position_design.whole(p)
+        w = position_design.written(space, position_design.regularised_zero_forcing(p, space))
     w[:, :, now] = span @ kept.reshape(block, 3 * now.size, now.size)
     return w
 
@@ -184,7 +199,7 @@ def price(p: Problem, space: Space, z: np.ndarray) -> float | None:
         step = slope.transpose(1, 3, 2, 0).reshape(*z.shape[:2], -1) @ space.reach.conj()
         slopes.append(step - np.vdot(z, step).real / np.vdot(z, z).real * z)
     by_rate, by_bound = slopes
-    _, squeeze = position_design.stretches(p, space)
-    by_rate, by_bound = (position_design.applied(squeeze, one, squeeze.shape[-1]) for one in (by_rate, by_bound))
+    n = space.squeeze.shape[-1]
+    by_rate, by_bound = (position_design.applied(space.squeeze, one, n) for one in (by_rate, by_bound))
     found = float(np.vdot(by_bound, by_rate).real / np.vdot(by_bound, by_bound).real)
     return found if found > 0.0 else None

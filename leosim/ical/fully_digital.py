@@ -40,6 +40,11 @@ def design(terminals: Terminals, previous: IcalPrecoder | None, params: Params) 
     out of reach is capped, or the precoder before is held, by `on_infeasible`.
     Raises position_task.InfeasibleError for such a limit with on_infeasible "raise".
     """
+    with position_task.one_thread():
+        return _design(terminals, previous, params)
+
+
+def _design(terminals: Terminals, previous: IcalPrecoder | None, params: Params) -> IcalPrecoder:
     p = joint.problem(terminals)
     aim = position_task.asked(terminals, params.objective, params.least_rate)
     if p.power_w <= 0.0:

@@ -16,7 +16,7 @@ from leosim.phase_climb import Network
 from leosim.position_design import Aim, Point
 from leosim.records import SHORT, IcalPrecoder, Terminals
 
-ENOUGH = 5e-3  # of the digital rate, or of its bound: less than that is not worth a joint climb
+ENOUGH = 1e-2  # of the digital rate, or of its bound: less than that is not worth a joint climb
 JOINT_ITERATIONS, LATER_ITERATIONS = 60, 30  # of the first two rounds of a joint climb, of the others
 
 
@@ -57,29 +57,31 @@ def design(terminals: Terminals, previous: IcalPrecoder | None, params: Params) 
     Raises ValueError for chains that do not suit terminals and antennas, and position_task.InfeasibleError for a
     limit out of reach with on_infeasible "raise".
     """
+    with position_task.one_thread():
+        return _design(terminals, previous, params)
+
+
+def _design(terminals: Terminals, previous: IcalPrecoder | None, params: Params) -> IcalPrecoder:
     p = joint.problem(terminals)
     phase_shifters.check_chains(params.chains, p.terminals, params.layout, p.rows, p.columns)
     aim = position_task.asked(terminals, params.objective, params.least_rate)
     if p.power_w <= 0.0:
         return position_task.nothing(terminals, p)
-    space = position_design.whole(p)
-    start, price = position_design.regularised_zero_forcing(p, space), None
-    rows = position_task.matched(terminals, p, previous)
-    turned: np.ndarray | None = None
-    if rows is not None and previous is not None:
-        start = position_design.nearest(p, space, position_task.carried(terminals, p, previous, rows))
-        price = position_task.price(p, space, start)
-        turned = carried_phases(p, previous, rows, params)
-    digital, made = position_task.solve(p, space, start, aim, price, params.rounds)
     network = Network(p, params.layout, params.chains)
-    target = position_design.written(space, digital.z)
-    phase, point, made = connected(network, target, digital, made, turned, params)
+    rows = position_task.matched(terminals, p, previous)
+    before = None
+    if rows is not None and previous is not None:
+        before = position_task.carried(terminals, p, previous, rows), carried_phases(p, previous, rows, params)
+    if before is not None and before[1] is not None and not network.fully:
+        phase, point, made = together(network, before[1], before[0], aim, None, True, params)
+    else:
+        phase, point, made = by_digital(network, None if before is None else before[0], aim, params)
     if made != aim and params.on_infeasible == "raise":
         raise position_task.refuse(aim, point)
-    before = position_task.held(terminals, p, previous) if made != aim and params.on_infeasible == "hold" else None
-    if before is not None:
-        return before
-    record = joint.record(terminals, p, point.z, digital.iterations + point.iterations, params.layout, phase)
+    kept = position_task.held(terminals, p, previous) if made != aim and params.on_infeasible == "hold" else None
+    if kept is not None:
+        return kept
+    record = joint.record(terminals, p, point.z, point.iterations, params.layout, phase)
     return record if made == aim else record.replace(status=np.array(SHORT))
 
 
@@ -97,27 +99,52 @@ def carried_phases(
     return previous.phase_rad + (np.repeat(turn, params.chains) if params.layout == "fully_connected" else turn)
 
 
-def connected(
-    network: Network, target: np.ndarray, digital: Point, aim: Aim, turned: np.ndarray | None, params: Params
-) -> tuple[np.ndarray, Point, Aim]:
+def by_digital(network: Network, before: np.ndarray | None, aim: Aim, params: Params) -> tuple[np.ndarray, Point, Aim]:
     """Phases (rad), the point of the baseband [block, chain, stream] behind them, and the limit it was made for.
 
-    target : the digital precoder [block, ant, stream]; turned : phases to begin with
-    Phases are climbed with the baseband where those of the digital precoder lose more than `ENOUGH` against it.
+    before : the precoder before [block, ant, stream], moved with its terminals
+    Phases are climbed with the baseband where those near the digital precoder lose more than `ENOUGH` against it.
     """
     p = network.p
+    space = position_design.whole(p)
+    start, price = position_design.regularised_zero_forcing(p, space), None
+    if before is not None:
+        start = position_design.nearest(p, space, before)
+        price = position_task.price(p, space, start)
+    digital, made = position_task.solve(p, space, start, aim, price, params.rounds)
+    target = position_design.written(space, digital.z)
     shape = (params.chains, params.layout, p.rows, p.columns)
-    price = digital.price if digital.price > 0.0 else None
+    phase = phase_shifters.two_phase(target, *shape)
+    price, spent = digital.price or None, digital.iterations
     if network.fully:
-        phase = phase_shifters.two_phase(target, *shape)
-        point, made = behind(network, phase, target, aim, price, params.rounds)
-        if made == aim and near(aim, point, digital):
-            return phase, point, made
-    if turned is None or network.fully:
-        turned = phase_shifters.two_phase(target, *shape)
-        turned, _ = phase_shifters.alternate(target, turned, *shape, params.alternations)
-    b = phase_shifters.baseband(target, network.analog(turned))
-    phase, b, point, price = together(network, turned, b, aim, price, params.rounds)
+        point, asked = behind(network, phase, target, made, price, params.rounds)
+        spent += point.iterations
+        if asked == made and near(made, point, digital):
+            return phase, replace(point, iterations=spent), made
+    phase, _ = phase_shifters.alternate(target, phase, *shape, params.alternations)
+    phase, point, made = together(network, phase, target, made, price, False, params)
+    return phase, replace(point, iterations=spent + point.iterations), made
+
+
+def together(
+    network: Network,
+    phase: np.ndarray,
+    target: np.ndarray,
+    aim: Aim,
+    price: float | None,
+    warm: bool,
+    params: Params,
+) -> tuple[np.ndarray, Point, Aim]:
+    """Phases and baseband climbed together, and then the baseband alone so that the limit is kept, or capped.
+
+    target : a precoder near [block, ant, stream]; warm : it is the one before, so rounds are short
+    """
+    p, analog = network.p, network.analog(phase)
+    if warm:
+        space = position_design.behind(p, analog)
+        price = position_task.price(p, space, position_design.nearest(p, space, target))
+    b = phase_shifters.baseband(target, analog)
+    phase, b, point, price = rounds(network, phase, b, aim, price, warm, params.rounds)
     spent = point.iterations
     made = aim
     if not aim.met(point):
@@ -125,21 +152,21 @@ def connected(
         spent += best.iterations
         if not aim.met(best):
             made = position_task.capped(aim, best)
-            phase, b, point, price = together(network, phase, b, made, None, params.rounds)
+            phase, b, point, price = rounds(network, phase, b, made, None, False, params.rounds)
             spent += point.iterations
     point, made = behind(network, phase, network.analog(phase) @ b, made, price, params.rounds)
     return phase, replace(point, iterations=spent + point.iterations), made
 
 
-def together(
-    network: Network, phase: np.ndarray, b: np.ndarray, aim: Aim, price: float | None, rounds: int
+def rounds(
+    network: Network, phase: np.ndarray, b: np.ndarray, aim: Aim, price: float | None, warm: bool, limit: int
 ) -> tuple[np.ndarray, np.ndarray, Point, float]:
     """Rounds of multipliers on phases and baseband: phases (rad), baseband, the point, the last multiplier."""
     terminals, spent = network.p.terminals, 0
     price = position_design.PRICE * terminals if price is None else price
-    for turn in range(max(rounds, 1)):
-        limit = JOINT_ITERATIONS if turn < 2 else LATER_ITERATIONS
-        phase, b, point = phase_climb.climb(network, phase, b, aim.merit(terminals, price), limit)
+    for turn in range(max(limit, 1)):
+        iterations = JOINT_ITERATIONS if turn < 2 and not warm else LATER_ITERATIONS
+        phase, b, point = phase_climb.climb(network, phase, b, aim.merit(terminals, price), iterations)
         price, spent = aim.next_price(point, terminals, price), spent + point.iterations
         if turn and aim.met(point):
             break
