@@ -393,11 +393,13 @@ def design(terminals: Terminals, previous: IcalPrecoder | None, params: Params) 
     The target of the scenario is not used: `rho` and `sd` weigh rate and position. The product is brought to the
     whole power, for (39b) bounds the copies G. Deviations: W_loc by L-BFGS instead of semidefinite programs, turned
     to the communication precoder; a cold start from the digital precoder; one penalty for all copies.
-    Raises ValueError for fewer chains than terminals, or chains that do not fit the array.
+    Raises ValueError for no terminal, fewer chains than terminals, or chains that do not fit the array.
     """
     p = joint.problem(terminals)
     phase_shifters.check_chains(params.chains, p.terminals, params.layout, p.rows, p.columns)
-    if not p.terminals or not p.power_w > 0.0:
+    if not p.terminals:
+        raise ValueError("terminals: expected at least one to serve, got none")
+    if not p.power_w > 0.0:
         return _silent(terminals, p, params)
     with threadpool_limits(1):
         t, communication = weighed(p, params)
@@ -414,7 +416,7 @@ def design(terminals: Terminals, previous: IcalPrecoder | None, params: Params) 
 
 
 def _silent(terminals: Terminals, p: Problem, params: Params) -> IcalPrecoder:
-    """Nobody to serve, or no power: nothing is sent."""
+    """No power: nothing is sent."""
     shifters = p.antennas * (params.chains if params.layout == "fully_connected" else 1)
     nothing = np.zeros((p.waveform.blocks, params.chains, p.terminals), dtype=complex)
     return joint.record(terminals, p, nothing, 0, params.layout, np.zeros(shifters))
