@@ -16,7 +16,7 @@ from leosim.ofdm import Waveform
 from leosim.records import Terminals
 from leosim.units import SPEED_OF_LIGHT_M_S
 
-NODES = 4  # frequencies of a block between which its responses are interpolated, to 1e-9
+NODES = 4  # frequencies of a block between which its responses are interpolated, to 1e-9; with three to 1e-7
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 SCATTER = ("independent", "block")
 
@@ -179,17 +179,17 @@ def turning(offset: np.ndarray, relative: np.ndarray, waveform: Waveform, carrie
 
 
 @lru_cache(maxsize=16)
-def nodes(waveform: Waveform) -> tuple[np.ndarray, np.ndarray]:
+def nodes(waveform: Waveform, count: int = NODES) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies over a block's centre (Hz) [node], and what interpolates from them: [subcarrier of a block, node].
 
     Chebyshev's nodes: a response turns by some hundredths of a radian over a block.
     """
     inside = waveform.frequency_hz[: waveform.block_subcarriers] - waveform.block_hz[0]
     half = max(float(inside[-1]), waveform.spacing_hz)
-    node = half * np.cos(math.pi * (np.arange(NODES) + 0.5) / NODES)
-    weight = np.ones((len(inside), NODES))
-    for i in range(NODES):
-        for j in range(NODES):
+    node = half * np.cos(math.pi * (np.arange(count) + 0.5) / count)
+    weight = np.ones((len(inside), count))
+    for i in range(count):
+        for j in range(count):
             if j != i:
                 weight[:, i] *= (inside - node[j]) / (node[i] - node[j])
     return node, weight

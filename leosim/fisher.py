@@ -149,20 +149,21 @@ def jacobian(
     et al. 2024, in cosines instead of angles and with the velocity relative to the satellite, which the
     paper leaves out.
 
-    offset_m : [terminal, xyz] from satellite to terminal; relative_m_s : [terminal, xyz] terminal's velocity less the
-    satellite's; axes : [3, xyz] along-track, cross-track, nadir
-    Returns the parameters [terminal, 4] and the gradients [terminal, xyz, 4].
+    offset_m : [..., xyz] from satellite to terminal; relative_m_s : [..., xyz] terminal's velocity less the
+    satellite's; axes : [..., 3, xyz] along-track, cross-track, nadir
+    Returns the parameters [..., 4] and the gradients [..., xyz, 4].
     """
-    distance = np.linalg.norm(offset_m, axis=-1)[:, None]
+    distance = np.linalg.norm(offset_m, axis=-1)[..., None]
     r = offset_m / distance
-    across = axes[:2]
+    across = axes[..., :2, :]
+    cosines = (across @ r[..., None])[..., 0]
     closing = np.sum(relative_m_s * r, axis=-1, keepdims=True)
     wavenumber = carrier_hz / SPEED_OF_LIGHT_M_S
-    value = np.concatenate([r @ across.T, distance / SPEED_OF_LIGHT_M_S, -wavenumber * closing], axis=1)
-    slope = np.empty((len(r), 3, 4))
-    slope[:, :, :2] = (across.T[None] - r[:, :, None] * (r @ across.T)[:, None, :]) / distance[:, :, None]
-    slope[:, :, 2] = r / SPEED_OF_LIGHT_M_S
-    slope[:, :, 3] = -wavenumber * (relative_m_s - closing * r) / distance
+    value = np.concatenate([cosines, distance / SPEED_OF_LIGHT_M_S, -wavenumber * closing], axis=-1)
+    slope = np.empty((*r.shape, 4))
+    slope[..., :2] = (across.swapaxes(-1, -2) - r[..., :, None] * cosines[..., None, :]) / distance[..., None]
+    slope[..., 2] = r / SPEED_OF_LIGHT_M_S
+    slope[..., 3] = -wavenumber * (relative_m_s - closing * r) / distance
     return value, slope
 
 

@@ -20,11 +20,15 @@ from leosim.fisher import Nuisance
 from leosim.ofdm import Waveform
 from leosim.units import SPEED_OF_LIGHT_M_S
 
-OVERSAMPLING = 2  # of delays
+OVERSAMPLING, FINELY = (
+    2,
+    4,
+)  # of delays, at first and in the cells that are best; pilots may be at the edges of the band
 CHUNK = 512  # hypotheses matched at once, which is memory
 WIDEST_SEARCH_HZ = 1e3  # deviation of the carrier that is searched for, where it is unknown
 ALIASES = 1  # delays a whole period of the subcarriers off that the prior may not exclude
 WITHIN = 0.25  # of the best score
+ZOOM = 5  # finer cells in a cell on each axis, about the best ones
 WIDEST = Nuisance(attitude_rad=1.0, clock_s=1.0, carrier_hz=1e5)  # what stands for an unknown offset
 
 
@@ -89,6 +93,13 @@ class _Sky:
         cosines = self.eta[0, :2] + step * grid[inside] @ axes.T
         return cosines[np.sum(cosines**2, axis=1) < 1.0]
 
+    def nearby(self, cosines: np.ndarray, reach: float, step: float) -> np.ndarray:
+        """A finer grid in a cell; the cell alone where the prior tells directions that well: [cell, 2]."""
+        if reach**2 * np.linalg.eigvalsh(self.spread[:2, :2])[1] <= (0.5 * step / ZOOM) ** 2:
+            return cosines[None]
+        grid = (np.arange(ZOOM) - (ZOOM - 1) / 2) * step / ZOOM
+        return cosines + np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2)
+
 
 def search(
     pilots: Pilots, prior: Prior, k: int, weight: np.ndarray, step: float, reach: float, keep: int
@@ -99,8 +110,41 @@ def search(
 
     weight : [block, pilot] 1 / noise; step : of direction cosines; reach : in deviations of the prior
     """
+    wave = pilots.waveform
     sky = _Sky(pilots, prior, k, len(pilots.frame_s) // 2)
-    cosines = sky.cells(reach, step)
+    coarse = _look(sky, sky.cells(reach, step), step, reach, weight)
+    found = []
+    for cell in _maxima(coarse.cosines, coarse.score, 1.6 * step)[:keep]:
+        near = sky.nearby(coarse.cosines[cell], reach, step)
+        fine = _look(sky, near, step / ZOOM, reach, weight, FINELY)
+        best = int(np.argmax(fine.score))
+        width = 0.5 * np.array([step / ZOOM, step / ZOOM, delay_step_s(wave) / 2, shift_step_hz(wave)])
+        for alias in range(-ALIASES, ALIASES + 1):
+            delay_s = fine.delay_s[best] + alias / wave.spacing_hz
+            if abs(delay_s - fine.expected_s[best]) <= coarse.gate_s:
+                seen = np.array([*fine.cosines[best], delay_s, fine.doppler_hz[best]])
+                found.append(Start(*_blend(sky, seen, width), float(fine.score[best]), coarse.looked))
+    return found
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Cells looked through: [cell] directions, expected delay, and the best score with its delay and Doppler shift."""
+
+    cosines: np.ndarray
+    expected_s: np.ndarray
+    score: np.ndarray
+    delay_s: np.ndarray
+    doppler_hz: np.ndarray
+    gate_s: float
+    looked: int
+
+
+def _look(
+    sky: _Sky, cosines: np.ndarray, step: float, reach: float, weight: np.ndarray, oversampling: int = OVERSAMPLING
+) -> _Look:
+    """Match the pilots with cells of directions [cell, 2] of width `step`."""
+    wave = sky.pilots.waveform
     places = sky.places(cosines)
     centre = sky.parameters(places)[0]
     corners = np.array(list(itertools.product((-0.5, 0.5), repeat=2))) * step
@@ -109,20 +153,12 @@ def search(
     half = np.minimum(half, reach * np.sqrt(np.diag(sky.spread)))
     ray = (places - sky.sat_pos) / np.linalg.norm(places - sky.sat_pos, axis=1)[:, None]
     deep_s = 1.0 / np.sqrt(np.sum(ray @ sky.precision * ray, axis=1).min()) / SPEED_OF_LIGHT_M_S
-    shift_hz = shifts(half[3] + reach * min(sky.sigma[3], WIDEST_SEARCH_HZ), pilots.waveform)
-    gate_s = half[2] + reach * math.hypot(deep_s, sky.sigma[2]) + delay_step_s(pilots.waveform)
-    score, best_hz, best_s = _match(sky, places, centre[:, 2], shift_hz, gate_s, weight)
-    period_s = 1.0 / pilots.waveform.spacing_hz
-    looked = len(cosines) * len(shift_hz) * max(1, int(2.0 * min(gate_s, period_s / 2) / delay_step_s(pilots.waveform)))
-    width = 0.5 * np.array([step, step, delay_step_s(pilots.waveform), shift_step_hz(pilots.waveform)])
-    found = []
-    for cell in _maxima(cosines, score, 1.6 * step)[:keep]:
-        for alias in range(-ALIASES, ALIASES + 1):
-            delay_s = best_s[cell] + alias * period_s
-            if abs(delay_s - centre[cell, 2]) <= gate_s:
-                seen = np.array([*cosines[cell], delay_s, centre[cell, 3] + best_hz[cell]])
-                found.append(Start(*_blend(sky, seen, width), float(score[cell]), looked))
-    return found
+    shift_hz = shifts(half[3] + reach * min(sky.sigma[3], WIDEST_SEARCH_HZ), wave)
+    gate_s = half[2] + reach * math.hypot(deep_s, sky.sigma[2]) + delay_step_s(wave)
+    score, best_hz, best_s = _match(sky, places, centre[:, 2], shift_hz, gate_s, weight, oversampling)
+    delays = max(1, int(2.0 * min(gate_s, 0.5 / wave.spacing_hz) / delay_step_s(wave)))
+    looked = len(cosines) * len(shift_hz) * delays
+    return _Look(cosines, centre[:, 2], score, best_s, centre[:, 3] + best_hz, gate_s, looked)
 
 
 def delay_step_s(waveform: Waveform) -> float:
@@ -143,14 +179,20 @@ def shifts(half_hz: float, waveform: Waveform) -> np.ndarray:
 
 
 def _match(
-    sky: _Sky, places: np.ndarray, expected_s: np.ndarray, shift_hz: np.ndarray, gate_s: float, weight: np.ndarray
+    sky: _Sky,
+    places: np.ndarray,
+    expected_s: np.ndarray,
+    shift_hz: np.ndarray,
+    gate_s: float,
+    weight: np.ndarray,
+    oversampling: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The best score of each place over Doppler shifts and the delays of its gate, with that shift and that delay.
 
     places : [cell, xyz]; expected_s : [cell] their delays; weight : [block, pilot]
     """
     pilots, wave = sky.pilots, sky.pilots.waveform
-    size = OVERSAMPLING * wave.subcarriers
+    size = oversampling * wave.subcarriers
     here_s = sky.eta[0, 2]
     wanted = np.exp(2j * math.pi * here_s * wave.frequency_hz).astype(np.complex64)
     heard = pilots.received[sky.k, sky.frame] * wanted[:, None]
@@ -163,8 +205,8 @@ def _match(
     power = np.einsum("bpm,bm->p", np.abs(sent) ** 2, weight) * wave.block_subcarriers
     sent = sent / np.sqrt(np.maximum(power, 1e-300))[:, None]
     tones = np.exp(2j * math.pi * shift_hz[:, None] * downlink.pilot_offset_s(wave))
-    delays_s = np.arange(size) * delay_step_s(wave)
-    period_s = size * delay_step_s(wave)
+    period_s = 1.0 / wave.spacing_hz
+    delays_s = np.arange(size) * (period_s / size)
     score, best_hz, best_s = (np.zeros(len(places)) for _ in range(3))
     chunk = max(1, CHUNK // len(shift_hz))
     for start in range(0, len(places), chunk):

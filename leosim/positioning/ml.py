@@ -16,6 +16,9 @@ from leosim import pilot_search
 from leosim.downlink_pilots import Pilots, Prior
 from leosim.pilot_likelihood import Fitted
 from leosim.records import FIXED, OUTLIER, REFUSED_FIX, Fix
+from leosim.units import SPEED_OF_LIGHT_M_S
+
+TOOTH, NEIGHBOURS = 1.1, (-2, -1, 1, 2)  # delays tried again: of one over the bandwidth, and how many of them
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,10 @@ class Params:
     )
     worst_m: float = field(default=1000.0, metadata={"doc": "refused when the fix would err by more, rms (m)"})
     least_share: float = field(
-        default=0.8, metadata={"doc": "flagged below this share of the line-of-sight power that is expected"}
+        default=0.9, metadata={"doc": "flagged below this share of the line-of-sight power that is expected"}
+    )
+    most_left: float = field(
+        default=1.5, metadata={"doc": "flagged above so many times the power that scattering and noise leave"}
     )
     gain_db: float = field(default=6.0, metadata={"doc": "flagged when the path gain is further from what is expected"})
     margin: float = field(
@@ -40,7 +46,7 @@ class Params:
     gate: float = field(default=30.0, metadata={"doc": "flagged when further from the prior, squared distance (1)"})
 
     def __post_init__(self) -> None:
-        for name in ("reach", "step", "worst_m", "least_share", "gain_db", "margin", "gate"):
+        for name in ("reach", "step", "worst_m", "least_share", "most_left", "gain_db", "margin", "gate"):
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)!r}")
         if self.keep < 1 or self.iterations < 1:
@@ -61,7 +67,8 @@ def fix(pilots: Pilots, prior: Prior, params: Params) -> Fix:
     power explained than a line of sight has, a path gain out of line, a second place about as likely, a place the prior
     excludes. Neither moves the terminal: it keeps its prior.
     """
-    weight = likelihood.weights(pilots)
+    power_w = likelihood.power_of(pilots)
+    weight = likelihood.weights(pilots, power_w)
     status = np.full(len(pilots.user), REFUSED_FIX)
     position, covariance = np.array(prior.pos_ecef, dtype=float), np.array(prior.covariance_m2, dtype=float)
     statistic = np.zeros(len(pilots.user))
@@ -74,7 +81,12 @@ def fix(pilots: Pilots, prior: Prior, params: Params) -> Fix:
     if any(starts):
         of = np.repeat(np.arange(len(starts)), [len(each) for each in starts])
         looked = np.array([max((start.looked for start in each), default=1) for each in starts])
-        fitted = likelihood.refine(pilots, prior, weight, of, [s for each in starts for s in each], params.iterations)
+        some = [start for each in starts for start in each]
+        fitted = likelihood.refine(pilots, prior, power_w, of, some, params.iterations)
+        again, rest = _neighbours(pilots, params, fitted, of)
+        if rest:
+            fitted = _joined(fitted, likelihood.refine(pilots, prior, power_w, again, rest, params.iterations))
+            of = np.concatenate([of, again])
         for k in np.unique(of):
             rows = np.flatnonzero(of == k)
             best = rows[np.argmin(_posterior(fitted, prior, k, rows))]
@@ -92,6 +104,32 @@ def fix(pilots: Pilots, prior: Prior, params: Params) -> Fix:
         statistic=statistic,
         fix_ns=np.where(status == FIXED, pilots.t_ns, -1),
     )
+
+
+def _neighbours(
+    pilots: Pilots, params: Params, fitted: Fitted, of: np.ndarray
+) -> tuple[np.ndarray, list[pilot_search.Start]]:
+    """Where to try again from the best place of a terminal that explains less than it should: delays next to it.
+
+    Pilots at both edges of the band make a comb of delays, the likelihood's teeth some 1 / bandwidth apart.
+    Returns the terminal of each start, and the starts.
+    """
+    again, starts = [], []
+    for k in np.unique(of):
+        rows = np.flatnonzero(of == k)
+        best = rows[np.argmin(fitted.cost[rows])]
+        if fitted.share[best] < fitted.expected_share[best] - 2.0 * fitted.share_sigma[best]:
+            away = fitted.pos_ecef[best] - pilots.sat_pos_ecef[len(pilots.frame_s) // 2]
+            tooth_m = TOOTH * SPEED_OF_LIGHT_M_S / pilots.waveform.bandwidth_hz
+            for n in NEIGHBOURS:
+                place = fitted.pos_ecef[best] + n * tooth_m * away / np.linalg.norm(away)
+                starts.append(pilot_search.Start(place, fitted.offset[best], float(fitted.snr[best]), 1))
+                again.append(k)
+    return np.array(again, dtype=int), starts
+
+
+def _joined(first: Fitted, second: Fitted) -> Fitted:
+    return Fitted(**{name: np.concatenate([value, getattr(second, name)]) for name, value in vars(first).items()})
 
 
 def _posterior(fitted: Fitted, prior: Prior, k: int, rows: np.ndarray) -> np.ndarray:
@@ -121,7 +159,8 @@ def _judge(
     posterior = _posterior(fitted, prior, k, rows)
     rival = (apart > 25.0) & (posterior < posterior.min() + params.margin)
     wrong = (
-        fitted.share[best] < params.least_share * fitted.expected_share[best]
+        fitted.share[best] < params.least_share * fitted.expected_share[best] - 3.0 * fitted.share_sigma[best]
+        or 1.0 - fitted.share[best] > params.most_left * (1.0 - fitted.expected_share[best])
         or abs(fitted.gain_db[best]) > params.gain_db
         or bool(rival.any())
         or float(_distance(fitted, prior, k, np.array([best]))[0]) > params.gate
