@@ -112,6 +112,7 @@ class Log:
         self.start: np.datetime64 = np.datetime64(int(file.attrs["start_utc_ns"]), "ns")
         counters = str(attribute(file["committed"].attrs["counters"])).split()
         counts = dict(zip(counters, file["committed"][...].tolist(), strict=True))
+        self.counts: dict[str, int] = counts
         if not any(counts.values()):
             raise EmptyLogError(f"{path}: no committed row; the run stopped before its first epoch was written")
         tables = [_read_table(item) for item in file.values() if isinstance(item, h5py.Group)]
@@ -123,6 +124,11 @@ class Log:
     def committed_rows(self) -> dict[str, int]:
         """Committed rows by group; static groups have none."""
         return {name: len(group) for name, group in self._groups.items() if not group.static}
+
+    @property
+    def packed(self) -> bool:
+        """Whether the rows are compressed, as they are once a run has come to its end."""
+        return any(group.packed for group in self._groups.values())
 
     def __getitem__(self, group: str) -> LogGroup:
         if group not in self._groups:
@@ -246,6 +252,11 @@ class LogGroup:
             return np.asarray(data[first:stop] if column.axes else data[()])
         except _HDF5_ERRORS as error:
             raise _damaged(self._log.path, error) from error
+
+    @property
+    def packed(self) -> bool:
+        """Whether rows of the group are compressed; static groups have none."""
+        return not self.static and any(self._group[name].compression is not None for name in self._columns)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -6,10 +6,8 @@ Rows first, then the counts of committed rows; readers look no further than the 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,35 +15,11 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
-from leosim import parallel
 from leosim.log import Log, LogError, locked, open_log
-from leosim.log_layout import COMPRESSION_LEVEL, TEXT_BYTES, Table, encoded, skeleton
+from leosim.log_files import RawFile, put_in_place, removed_on_failure, scratch_of
+from leosim.log_layout import TEXT_BYTES, Table, encoded, skeleton
+from leosim.log_pack import Each, Share, in_silence, layout_of, pack
 from leosim.records import STATIC_AXES, Record
-
-
-class RawFile(io.FileIO):
-    """An unbuffered file that writes all or raises, and never again after a failed write.
-
-    The file then stays a prefix of the writes, whatever HDF5 still wants to flush on closing.
-    """
-
-    _failed = False
-
-    def write(self, data: Any) -> int:
-        """Write all bytes at the current position."""
-        view = memoryview(data).cast("B")
-        if self._failed:
-            return len(view)
-        done = 0
-        self._failed = True  # until all is written, interrupts included
-        while done < len(view):
-            done += super().write(view[done:]) or 0
-        self._failed = False
-        return done
-
-    def truncate(self, size: int | None = None) -> int:
-        """Set the length of the file."""
-        return (size or 0) if self._failed else super().truncate(size)
 
 
 class _Growing:
@@ -95,8 +69,10 @@ class LogWriter:
         self._types = {record_type.GROUP: record_type for record_type in record_types}
         self._pending: dict[str, list[Record]] = {group: [] for group in self._tables}
         self._counts = dict.fromkeys(self._skeleton.counters, 0)
+        self._safe = dict(self._counts)
+        self._file: Any = None
         self._raw = RawFile(self.path, "w+b")
-        with locked(self._raw, shared=False):
+        with self._writing():
             # Rows go straight to the file, without a chunk cache. A signal can end a process between two
             # pages of one write: aligned, the headers, chunk indices and counts that are rewritten keep
             # within a page.
@@ -125,7 +101,7 @@ class LogWriter:
     @property
     def committed_rows(self) -> dict[str, int]:
         """Committed rows by group."""
-        return {group: self._counts[group] for group in self._tables}
+        return {group: self._safe[group] for group in self._tables}
 
     def append(self, record: Record) -> None:
         """Buffer a record for the next commit; raises ValueError when it does not fit the log."""
@@ -153,11 +129,12 @@ class LogWriter:
         self._check_open()
         if not any(self._pending.values()):
             return
-        with locked(self._raw, shared=False):
+        with self._writing():
             for group, records in self._pending.items():
                 if records:
                     self._write_records(self._tables[group], records)
             self._file.flush()
+            self._raw.check()
             self._write_counts()
         for records in self._pending.values():
             records.clear()
@@ -193,15 +170,20 @@ class LogWriter:
     def _write_counts(self) -> None:
         self._committed[...] = np.array(list(self._counts.values()), dtype="<i8")
         self._file.flush()
+        self._raw.check()
+        self._safe = dict(self._counts)
 
-    def _copy(self, log: Log) -> None:
+    def _copy(self, log: Log, each: Each) -> None:
         """Take over the committed rows of another log of the same layout."""
-        with locked(self._raw, shared=False):
+        tell = Share(log, each)
+        with self._writing():
             for group, table in self._tables.items():
                 source = log[group]
                 for column in table.columns:
                     for block in source.blocks(column.name):
                         self._columns[group][column.name].write(np.ascontiguousarray(block))
+                        self._raw.check()
+                        tell(block)
                 self._counts[group] = len(source)
                 for axis in table.ragged:
                     entries = int(source.pointer(axis)[-1])
@@ -209,36 +191,40 @@ class LogWriter:
                         self._scales[group, axis].extend(entries)
                     self._counts[f"{group}/{axis}"] = entries
             self._file.flush()
+            self._raw.check()
             self._write_counts()
 
-    def finish(self) -> None:
+    def finish(self, each: Each = in_silence) -> None:
         """Commit what is buffered, mark the log complete and rewrite it compressed under the same name.
 
-        A process killed meanwhile leaves the complete, uncompressed file.
+        each : called with the share of the rows that is rewritten; an exception it raises ends the rewriting
+        A process killed meanwhile, or a full disk, leaves the complete, uncompressed file.
         """
         self.commit()
-        with locked(self._raw, shared=False):
+        with self._writing():
             self._file["complete"][()] = 1
             self._file.flush()
         self.close()
-        if not any(self.committed_rows.values()):
-            return
-        scratch = _scratch(self.path)
-        with open_log(self.path) as log, _removed_on_failure(scratch):
-            with h5py.File(scratch, "w", libver=("v110", "v110")) as file:
-                self._skeleton.build(file, self._counts)
-                for group, table in self._tables.items():
-                    for column in table.columns:
-                        _write_packed(file[group][column.name], log[group].blocks(column.name))
-                file["committed"][...] = list(self._counts.values())
-            _replace(scratch, self.path)
+        if any(self.committed_rows.values()):
+            with open_log(self.path) as log:
+                pack(log, self._skeleton, each)
 
     def close(self) -> None:
         """Close the file; records that were not committed are dropped."""
-        if self._file.id.valid:
+        if self._file is not None and self._file.id.valid:
             with locked(self._raw, shared=False):
                 self._file.close()
         self._raw.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Write under a lock; OSError, and a closed log, when the file takes no more."""
+        try:
+            with locked(self._raw, shared=False), self._raw.checked():
+                yield
+        except OSError:
+            self.close()
+            raise
 
     def _check_open(self) -> None:
         if not self._file.id.valid:
@@ -251,54 +237,6 @@ class LogWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _write_packed(target: Any, blocks: Iterable[np.ndarray]) -> None:
-    """Rows into a dataset that HDF5 reads with its shuffle and gzip filters, packed here on the run's threads."""
-    rows, first, rest = target.chunks[0], 0, np.empty((0, *target.shape[1:]), dtype=target.dtype)
-    for block in blocks:
-        data = np.concatenate([rest, block])
-        whole = len(data) // rows * rows
-        _write_chunks(target, first, data[:whole])
-        first, rest = first + whole, data[whole:]
-    if len(rest):
-        padding = np.zeros((rows - len(rest), *rest.shape[1:]), dtype=rest.dtype)
-        _write_chunks(target, first, np.concatenate([rest, padding]))
-
-
-def _write_chunks(target: Any, first: int, data: np.ndarray) -> None:
-    rows, nothing = target.chunks[0], (0,) * (data.ndim - 1)
-    packed = [b""] * (len(data) // rows)
-
-    def pack(begin: int, end: int) -> None:
-        for i in range(begin, end):
-            chunk = np.ascontiguousarray(data[i * rows : (i + 1) * rows])
-            shuffled = chunk.reshape(-1).view(np.uint8).reshape(-1, data.dtype.itemsize).T
-            packed[i] = zlib.compress(shuffled.tobytes(), COMPRESSION_LEVEL)
-
-    parallel.each_range(len(packed), pack)
-    for i, chunk in enumerate(packed):
-        target.id.write_direct_chunk((first + i * rows, *nothing), chunk)
-
-
-def _scratch(path: Path) -> Path:
-    """The temporary name beside a log: always the same, so that a killed process leaves one at most."""
-    return path.with_name(f".{path.name}.tmp")
-
-
-@contextlib.contextmanager
-def _removed_on_failure(scratch: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        scratch.unlink(missing_ok=True)  # gone already when it was put in place
-
-
-def _replace(scratch: Path, path: Path) -> None:
-    """Put a file in the place of another, its bytes on the disk first."""
-    with scratch.open("rb") as stream:
-        os.fsync(stream.fileno())
-    os.replace(scratch, path)
 
 
 def create_writer(
@@ -314,11 +252,11 @@ def create_writer(
     file cannot be written.
     """
     path = Path(path)
-    scratch = _scratch(path)
-    with _removed_on_failure(scratch):
+    scratch = scratch_of(path)
+    with removed_on_failure(scratch):
         writer = LogWriter(scratch, start_utc_ns, record_types, statics, attributes)
         try:
-            _replace(scratch, path)
+            put_in_place(scratch, path)
         except BaseException:
             writer.close()
             raise
@@ -326,12 +264,15 @@ def create_writer(
     return writer
 
 
-def resume_writer(path: str | os.PathLike[str], record_types: Sequence[type[Record]] | None = None) -> LogWriter:
+def resume_writer(
+    path: str | os.PathLike[str], record_types: Sequence[type[Record]] | None = None, each: Each = in_silence
+) -> LogWriter:
     """Continue an unfinished log: its committed rows in a new file in its place, open for more.
 
     Static records and attributes are those of the file; `record_types` must be those it was written
-    with, and may be left out when their classes are imported. Raises LogError when the log cannot be
-    read, is complete, or holds other fields.
+    with, and may be left out when their classes are imported. `each` is called with the share of the rows that is
+    copied. Raises LogError when the log cannot be read, is complete, or holds other fields, and OSError when the
+    copy cannot be written; whatever happens, the log is there as it was, or continued.
     """
     path = Path(path)
     with open_log(path) as log:
@@ -339,9 +280,7 @@ def resume_writer(path: str | os.PathLike[str], record_types: Sequence[type[Reco
             raise LogError(f"{path}: the log is complete; there is nothing to resume")
         if record_types is None:
             record_types = [log[group].record_type for group in log.groups if not log[group].static]
-        statics = [log[group].record() for group in log.groups if log[group].static]
-        start_utc_ns = int(log.start.astype("int64"))
-        asked = skeleton(start_utc_ns, record_types, statics, log.attributes)
+        asked = layout_of(log, record_types)
         old = {group: _signature(log[group].table) for group in log.groups}
         new = {table.group: _signature(table) for table in asked.tables}
         if old != new:
@@ -349,12 +288,12 @@ def resume_writer(path: str | os.PathLike[str], record_types: Sequence[type[Reco
             raise LogError(
                 f"{path}: was written with other fields than are asked for (group {', '.join(differing)}); run it anew"
             )
-        scratch = _scratch(path)
-        with _removed_on_failure(scratch):
-            writer = LogWriter(scratch, start_utc_ns, record_types, statics, log.attributes)
+        scratch = scratch_of(path)
+        with removed_on_failure(scratch):
+            writer = LogWriter(scratch, asked.start_utc_ns, record_types, asked.statics, log.attributes)
             try:
-                writer._copy(log)
-                _replace(scratch, path)
+                writer._copy(log, each)
+                put_in_place(scratch, path)
             except BaseException:
                 writer.close()
                 raise

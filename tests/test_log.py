@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from leosim import log as log_module
-from leosim import log_layout, log_writer, records
+from leosim import log_layout, log_pack, log_writer, records
 from leosim.log import LogError, open_log
 from leosim.log_writer import LogWriter, resume_writer
 from leosim.records import FIXED_AXES, RAGGED_AXES, Record, array
@@ -482,7 +482,7 @@ def test_killed_while_finishing(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(log_writer, "_replace", killed)
+    monkeypatch.setattr(log_pack, "put_in_place", killed)
     with pytest.raises(KeyboardInterrupt):
         writer.finish()
     with open_log(path) as log:
@@ -728,7 +728,7 @@ def test_killed_while_resuming_leaves_the_old_file(path: Path, monkeypatch: pyte
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(log_writer, "_replace", killed)
+    monkeypatch.setattr(log_writer, "put_in_place", killed)
     with pytest.raises(KeyboardInterrupt):
         resume_writer(path)
     assert path.read_bytes() == before
