@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -23,11 +25,13 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 import leosim
-from leosim import channel, elements, omm, papers, precoding, scenario, sensing, simulation, tle, walkers
+from leosim import channel, elements, omm, papers, precoding, scenario, sensing, simulation, stopping, tle, walkers
 from leosim.log import Log, LogError, open_log
+from leosim.output import unfinished_beside
 from leosim.report import figures
 from leosim.report.about import has_communication
 from leosim.report.dwells import has_sensing, sensing_table
+from leosim.report.stages import ALL, real_time_factor, stages
 from leosim.report.summary import per_user, summary
 from leosim.units import rad_to_deg
 
@@ -83,7 +87,7 @@ def main() -> None:
         err.print(f"leosim: {fault.format_message()} (leosim --help)", markup=False, soft_wrap=True)
         sys.exit(USAGE)
     if code == STOPPED:  # Ctrl-C; some versions of typer return the code, others raise
-        err.print("leosim: stopped; the same command with --resume goes on", markup=False)
+        err.print("leosim: stopped", markup=False)
     sys.exit(code if isinstance(code, int) else OK)
 
 
@@ -120,7 +124,11 @@ def _progress(name: str) -> Iterator[Callable[[simulation.Progress], None]]:
         task = bar.add_task(name, total=None, state="preparing (a first run compiles, too)")
 
         def show(p: simulation.Progress) -> None:
-            bar.update(task, completed=p.epoch, total=p.epochs, state=_state(p, err.width >= 110))
+            state = _state(p, err.width >= 110)
+            if p.doing in ("run", "take"):
+                bar.update(task, completed=p.epoch, total=p.epochs if p.doing == "run" else p.logged, state=state)
+            else:
+                bar.update(task, completed=100 * p.share, total=100, state=state)
 
         yield show
 
@@ -128,11 +136,49 @@ def _progress(name: str) -> Iterator[Callable[[simulation.Progress], None]]:
 def _state(p: simulation.Progress, wide: bool) -> str:
     """How far a run is, in words that fit."""
     times, per, changes = ("x real time", "bit/s/Hz", "handovers") if wide else ("x", "b/s/Hz", "HO")
-    speed = "resuming" if p.taken else f"{p.real_time_factor:.1f}{times}"
-    state = f"{p.epoch}/{p.epochs} {p.simulated_s:.0f} s {speed}"
+    if p.doing == "copy":
+        return f"resuming: copying {p.logged} logged epochs, {100 * p.share:.0f} %"
+    if p.doing == "take":
+        return f"resuming: taking epoch {p.epoch} of {p.logged} logged"
+    if p.doing == "pack":
+        return f"compressing the log, {100 * p.share:.0f} %"
+    state = f"{p.epoch}/{p.epochs} {p.simulated_s:.0f} s {p.real_time_factor:.1f}{times}"
     if p.min_rate is not None:
         return f"{state} min {p.min_rate:.2f} {per} {p.handovers} {changes}"
     return state if p.dwells is None else f"{state} {p.dwells} dwells"
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], AbstractContextManager[stopping.Stop]]]:
+    """Ctrl-C and SIGTERM stop what is done in the body: a preparation at once, a run after its epoch.
+
+    Gives the context in which they wait for the epoch. A second one ends the process at once, as a kill does:
+    every prefix of the writes of a log is a log.
+    """
+
+    try:
+        with stopping.on_signals(signal.SIGTERM, noted=stopping.at_once):
+            yield partial(stopping.on_signals, signal.SIGINT, signal.SIGTERM, noted=_hint, again=_leave)
+    except simulation.Stopped as stop:
+        err.print(f"leosim: {stop}; the same command with --resume goes on", markup=False, soft_wrap=True)
+        raise SystemExit(STOPPED) from None
+    except KeyboardInterrupt:
+        err.print(
+            "leosim: stopped before the first epoch; nothing was written, the same command starts again", soft_wrap=True
+        )
+        raise SystemExit(STOPPED) from None
+
+
+def _hint() -> None:
+    """What a first Ctrl-C does; past the console, which may be in the middle of a line."""
+    os.write(2, b"\nleosim: stopping after this epoch; once more stops at once\n")
+
+
+def _leave() -> None:
+    """End the process without another step, the cursor shown again."""
+    err.show_cursor(True)
+    os.write(2, b"\nleosim: stopped at once; the same command with --resume goes on\n")
+    os._exit(STOPPED)
 
 
 def _run(
@@ -140,19 +186,26 @@ def _run(
 ) -> tuple[Log, float | None]:
     """Prepare, warn, run with a progress bar; the real-time factor is None when the log was there already."""
     factor: list[float] = []
-    with _progress(chosen.name) as show:
+    with _stoppable() as stop, _progress(chosen.name) as show:
         ready = simulation.prepare(chosen)
         for warning in ready.warnings:
             err.print(f"leosim: warning: {warning}", markup=False, soft_wrap=True)
+        if resume and output is None and not ready.default_output.exists():
+            beside = unfinished_beside(ready.default_output, chosen.name)
+            if beside is not None:
+                text = f"{beside} is unfinished, but of other inputs; with -o {beside} this command says which"
+                err.print(f"leosim: nothing to resume, a new log begins: {text}", markup=False, soft_wrap=True)
         refused = ready.quarantine.sat.size
         if refused:
             err.print(f"leosim: {refused} element sets or satellites in quarantine (leosim info names them)")
 
         def note(p: simulation.Progress) -> None:
-            factor[:] = [p.real_time_factor]
+            if p.doing == "run":
+                factor[:] = [p.real_time_factor]
             show(p)
 
-        log = simulation.run(chosen, output, None, workers, resume, force, note, ready)
+        with stop() as asked:
+            log = simulation.run(chosen, output, None, workers, resume, force, note, ready, asked)
     return log, factor[0] if factor else None
 
 
@@ -177,8 +230,8 @@ def run(
 
 @app.command()
 def demo(output: OutputOption = None, workers: WorkersOption = 1) -> None:
-    """Run the shipped scenario: log, summary and figures."""
-    log, factor = _run(scenario.load_scenario("demo"), output, workers, resume=False, force=False)
+    """Run the shipped scenario, or go on with it: log, summary and figures."""
+    log, factor = _run(scenario.load_scenario("demo"), output, workers, resume=True, force=False)
     _print_summary(log, False, factor)
     for kind in figures.kinds(log):
         out.print(str(figures.plot(log, kind, log.path.with_name(f"{log.path.stem}-{kind}.png"))))
@@ -252,7 +305,7 @@ def info(
             raise typer.BadParameter(f"{path} has no rates; only a scenario with [communication] makes them")
         if sensing_too and not has_sensing(log):
             raise typer.BadParameter(f"{path} has no dwells; only a scenario with [sensing] and [isac] makes them")
-        found, stages = summary(log), _stages(log)
+        found = summary(log)
         refused = log.quarantine.to_dataframe() if "quarantine" in log else None
         if as_json:
             data = {
@@ -265,7 +318,8 @@ def info(
                 "quarantine": [] if refused is None else refused.astype(str).to_dict("records"),
             }
             if timing:
-                data["timing_ms"] = stages
+                data["timing"] = json.loads(stages(log).to_json(orient="index"))
+                data["real_time_factor"] = real_time_factor(log)
             if users:
                 data["users_table"] = json.loads(per_user(log).to_json(orient="index"))
             if sensing_too:
@@ -293,8 +347,7 @@ def info(
         if sensing_too:
             out.print(_sensing_table(log), markup=False)
         if timing:
-            for stage, ms in stages.items():
-                out.print(f"{stage}: {ms:.2f} ms an epoch")
+            out.print(_stages_table(log), markup=False)
         if cite:
             out.print(CITATION if "isac" not in log.groups else f"{CITATION}\n{CITATION_SENSING}", markup=False)
 
@@ -353,17 +406,25 @@ CITATION_SENSING = """Sensing by rate splitting: J. Park, J. Seong, J. Ryu, Y. M
 for LEO satellite systems: a rate-splitting approach", 2024."""
 
 
-def _stages(log: Log) -> dict[str, float]:
-    names = {
-        "csi_s": "geometry and CSI" if has_communication(log) else "geometry",
-        "decide_s": "decision",
-        "score_s": "scoring",
-        "sense_s": "sensing",
-        "log_s": "log",
-    }
-    idle = set() if has_sensing(log) else {"sense_s"}
-    idle |= set() if has_communication(log) else {"decide_s", "score_s"}
-    return {text: float(log.timing[name].mean() * 1e3) for name, text in names.items() if name not in idle}
+STAGE_COLUMNS = {
+    "total_s": "total (s)",
+    "share": "share (%)",
+    "median_ms": "median (ms)",
+    "p95_ms": "95 % (ms)",
+    "slowest_ms": "slowest (ms)",
+    "slowest_epoch": "in epoch",
+}
+
+
+def _stages_table(log: Log) -> str:
+    """Wall time of the stages, and how fast the run was."""
+    table = stages(log)
+    shown = table.assign(share=100 * table.share)[list(STAGE_COLUMNS)].rename(columns=STAGE_COLUMNS)
+    wall_s = float(table["total_s"][ALL])
+    return (
+        f"{shown.to_string(float_format=_three_digits)}\n"
+        f"{len(log.timing)} epochs in {wall_s:.1f} s: {real_time_factor(log):.1f} times real time"
+    )
 
 
 @app.command()

@@ -73,7 +73,11 @@ def open_log(path: str | os.PathLike[str]) -> Log:
                 if version is None:
                     raise LogError(f"{path}: an HDF5 file, but not a leosim log")
                 if version != FORMAT:
-                    raise LogError(f"{path}: a log of format {version}; this version of leosim reads format {FORMAT}")
+                    writer = attribute(file.attrs.get("leosim_version", "another version"))
+                    raise LogError(
+                        f"{path}: a log of format {version}, written by leosim {writer}; this version of leosim "
+                        f"reads format {FORMAT}"
+                    )
                 if not file["complete"][()]:
                     file.close()
                     stream.seek(0)

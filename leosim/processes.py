@@ -100,6 +100,7 @@ class Run:
     happened: list[tuple[int, handovers.Change]] = field(default_factory=list)
     beams: dict[int, Beams] = field(default_factory=dict)
     wall: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    since: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
         self.csi_link = Backhaul(self.env, Stage.DELIVERY, queued=False)
@@ -304,9 +305,10 @@ def commit(run: Run) -> Process:
         if s.communicates:
             states = run.timeline.between(t_ns, end_ns)
             scored = take(run.past, (Rates,), k, partial(score, run, t_ns, states))
-        run.wall["score"] += time.perf_counter() - begun
-        seconds = {f"{stage}_s": np.array(wall) for stage, wall in run.wall.items()}
-        begun = time.perf_counter()
+            run.wall["score"] += time.perf_counter() - begun
+        begun, before = time.perf_counter(), run.since
+        seconds = {f"{stage}_s": np.array(wall) for stage, wall in (run.wall | {"wall": begun - before}).items()}
+        run.since = begun
         run.log(k, [*collect(run, t_ns, end_ns), *scored, Timing(t_ns=t_ns, **seconds)])
         run.wall = dict.fromkeys(STAGES, 0.0) | {"log": time.perf_counter() - begun}
 

@@ -749,7 +749,7 @@ class Fix(Record):
 
 @dataclass(frozen=True)
 class Timing(Record):
-    """Wall time of each stage of one epoch; not part of the digest."""
+    """Wall time of one epoch and each of its stages, a field `<stage>_s` a stage; not part of the digest."""
 
     GROUP: ClassVar[str] = "timing"
     t_ns: int
@@ -758,3 +758,4 @@ class Timing(Record):
     score_s: np.ndarray = array(unit="s", doc="scoring")
     sense_s: np.ndarray = array(unit="s", doc="choice of a satellite, precoder and its score")
     log_s: np.ndarray = array(unit="s", doc="writing the epoch before")
+    wall_s: np.ndarray = array(unit="s", doc="all since the row before: the stages and the event loop between them")

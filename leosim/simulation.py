@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,12 +24,14 @@ from llvmlite import binding as llvm
 from threadpoolctl import threadpool_limits
 
 import leosim
-from leosim import elements, orbit, parallel, processes, rates, sensing, users, windows
+from leosim import elements, orbit, parallel, processes, rates, sensing, stopping, users, windows
+from leosim import output as output_file
 from leosim.channel import Radio
 from leosim.echo import Reception
 from leosim.elements import Constellation
 from leosim.engine import NoPast, Past
-from leosim.log import EmptyLogError, Log, LogError, open_log
+from leosim.log import Log, open_log
+from leosim.log_pack import pack_log
 from leosim.log_writer import LogWriter, create_writer, resume_writer
 from leosim.processes import Run, Settings
 from leosim.radar import Receiver
@@ -63,6 +66,7 @@ from leosim.scenario import (
 )
 from leosim.scoring import State, on_streams
 from leosim.sensing import Sensing
+from leosim.stopping import Stop, Stopped
 from leosim.streams import generator
 from leosim.surveillance import Surveillance
 from leosim.tables import CommunicationTable, SensingTable
@@ -115,6 +119,8 @@ class Progress:
     """How far a run is: epochs done and in all; of its services, the least rate of the last one, what was so far.
 
     min_rate : None without the communication service, dwells : None without sensing
+    doing : "run"; of a run that is resumed "copy" of its log, then "take" of the `logged` epochs; at the end "pack",
+    the compression. share : done of a copy or a compression, whose other fields stand still
     """
 
     epoch: int
@@ -125,6 +131,9 @@ class Progress:
     handovers: int
     dwells: int | None
     taken: bool
+    logged: int = 0
+    doing: str = "run"
+    share: float = 1.0
 
 
 def prepare(scenario: Scenario) -> Prepared:
@@ -299,15 +308,16 @@ def run(
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
     prepared: Prepared | None = None,
+    stop: Stop | None = None,
 ) -> Log:
     """Run a scenario into a log; the same inputs again give the log that is already there.
 
     scenario : a Scenario, a shipped name or a path; output : the log (default: `outputs/`, a name made
     of the scenario's and a hash of all inputs); workers : threads that prepare epochs ahead and share large
     allocations and scores, without effect on the data; resume : go on with a log that was cut short;
-    force : overwrite what is there.
-    Raises ScenarioError, ElementsError, NothingVisibleError before t = 0, LogError for an output that
-    cannot be written or resumed.
+    force : overwrite what is there; stop : asked after each epoch, ends the run when it says so (Ctrl-C unless given).
+    Raises ScenarioError, ElementsError, NothingVisibleError before t = 0; LogError for an output that cannot be
+    written or resumed; Stopped, a KeyboardInterrupt, when it was stopped, with all epochs so far in the log.
     """
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
@@ -316,24 +326,68 @@ def run(
     ready = _prepared(scenario, prepared)
     path = Path(output) if output is not None else ready.default_output
     attributes = _attributes(ready)
-    unfinished: Log | None = None
-    if path.exists() and not force:
-        unfinished = _existing(path, ready, resume)
-        if unfinished is not None and unfinished.complete:
-            return unfinished
-    with threadpool_limits(1), parallel.workers(workers):
-        if unfinished is not None:
-            with unfinished:
-                _fly(ready, resume_writer(path, ready.logged), _Logged(unfinished), workers, progress)
-        else:
-            statics = (_catalogue(ready), ready.users, ready.quarantine)
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                writer = create_writer(path, ready.start_utc_ns, ready.logged, statics, attributes)
-            except OSError as error:
-                raise LogError(f"{path}: cannot be written ({error.strerror or error})") from None
-            _fly(ready, writer, NoPast(), workers, progress)
+    if resume and force:
+        raise ScenarioError("resume or force: expected one of them, to go on with the log or to start again, got both")
+    there = None if force else output_file.finished(path, attributes)
+    if there is not None:
+        if not resume or there.packed:
+            return there
+        there.close()
+    with threadpool_limits(1), parallel.workers(workers), stopping.asked(stop) as asked:
+        with output_file.made(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with output_file.alone(path):
+            unfinished = None if force else output_file.existing(path, attributes, ready.users, resume)
+            _write(_Flight(ready, path, workers, progress, asked), unfinished, attributes)
     return open_log(path)
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """What one call of `run` goes by."""
+
+    ready: Prepared
+    path: Path
+    workers: int
+    progress: Callable[[Progress], None] | None
+    stop: Stop
+
+    def check(self, epochs: int) -> None:
+        """Raise Stopped when that was asked for, with so many epochs in the log."""
+        if self.stop():
+            raise Stopped(f"{self.path}: stopped after {epochs} of {self.ready.settings.epochs} epochs")
+
+    def each(self, doing: str, epochs: int) -> Callable[[float], None]:
+        """What is told of the share of a copy or a compression that is done, with so many epochs in the log."""
+        s = self.ready.settings
+
+        def tell(share: float) -> None:
+            if self.progress is not None:
+                simulated_s = epochs * s.step_ns / NS_PER_S
+                self.progress(Progress(epochs, s.epochs, simulated_s, 0.0, None, 0, None, True, epochs, doing, share))
+            self.check(epochs)
+
+        return tell
+
+
+def _write(flight: _Flight, unfinished: Log | None, attributes: dict[str, str | int | float]) -> None:
+    """Write the log: from the start, from where it was cut short, or only compressed."""
+    ready, path = flight.ready, flight.path
+    if unfinished is None:
+        statics = (_catalogue(ready), ready.users, ready.quarantine)
+        with output_file.made(path):
+            writer = create_writer(path, ready.start_utc_ns, ready.logged, statics, attributes)
+        _fly(flight, writer, NoPast())
+        return
+    with unfinished:
+        past = _Logged(unfinished)
+        done = past.rows(Geometry)
+        with output_file.disk(path, lambda: done, ready.settings.epochs):
+            if unfinished.complete:
+                pack_log(path, flight.each("pack", done))
+                return
+            writer = resume_writer(path, ready.logged, flight.each("copy", done))
+        _fly(flight, writer, past)
 
 
 def _prepared(scenario: Scenario, prepared: Prepared | None) -> Prepared:
@@ -341,26 +395,6 @@ def _prepared(scenario: Scenario, prepared: Prepared | None) -> Prepared:
     if prepared is not None and prepared.scenario != scenario:
         raise ScenarioError("prepared: expected what was prepared from this scenario, got another's")
     return prepared or prepare(scenario)
-
-
-def _existing(path: Path, ready: Prepared, resume: bool) -> Log | None:
-    """The log of these very inputs that is there, finished or to be resumed; None when it holds nothing yet.
-
-    Raises LogError for anything else: no file is overwritten unless the caller forces it.
-    """
-    try:
-        log = open_log(path)
-    except EmptyLogError:
-        if resume:
-            return None
-        raise LogError(f"{path}: a run that stopped at its very start; --resume or --force starts it again") from None
-    except LogError as error:
-        raise LogError(f"{error}; choose another -o, or --force to overwrite it") from None
-    if log.attributes.get("inputs_sha256") != ready.inputs_sha256:
-        raise LogError(f"{path}: holds a run of other inputs; choose another -o, or --force to overwrite it")
-    if not log.complete and not resume:
-        raise LogError(f"{path}: an unfinished run of these inputs; --resume goes on with it, --force starts again")
-    return log
 
 
 @dataclass(frozen=True)
@@ -376,11 +410,10 @@ class _Logged(Past):
         return self.log[record_type.GROUP].row(k)
 
 
-def _fly(
-    ready: Prepared, writer: LogWriter, past: Past, workers: int, progress: Callable[[Progress], None] | None
-) -> None:
-    s, begun = ready.settings, time.perf_counter()
+def _fly(flight: _Flight, writer: LogWriter, past: Past) -> None:
+    ready, s, begun = flight.ready, flight.ready.settings, time.perf_counter()
     done = past.rows(Geometry)  # one an epoch, whatever the services
+    disk = partial(output_file.disk, flight.path, lambda: writer.committed_rows[Geometry.GROUP], s.epochs)
     changes = dwells = 0
 
     def log(k: int, rows: list[Record]) -> None:
@@ -389,14 +422,15 @@ def _fly(
         changes += sum(int(r.user.size) for r in rows if isinstance(r, Handovers))
         dwells += sum(isinstance(r, IsacPrecoder) for r in rows)
         if k >= done:
-            for record in rows:
-                writer.append(record)
-            writer.commit()
+            with disk():
+                for record in rows:
+                    writer.append(record)
+                writer.commit()
         if k == done - 1:
             begun = time.perf_counter()
-        if progress is not None:
+        if flight.progress is not None:
             elapsed = max(time.perf_counter() - begun, 1e-9)
-            progress(
+            flight.progress(
                 Progress(
                     epoch=k + 1,
                     epochs=s.epochs,
@@ -406,16 +440,22 @@ def _fly(
                     handovers=changes,
                     dwells=None if ready.sensing is None else dwells,
                     taken=k < done,
+                    logged=done,
+                    doing="take" if k < done else "run",
                 )
             )
+        if k + 1 < s.epochs:
+            flight.check(max(k + 1, done))
 
     try:
-        with _ahead(ready, workers, done) as observe:
+        with _ahead(ready, flight.workers, done) as observe:
             env = simpy.Environment(initial_time=0)
-            for process in processes.processes(Run(env, ready.world, s, past, log, observe, ready.sensing)):
+            run = Run(env, ready.world, s, past, log, observe, ready.sensing)
+            for process in processes.processes(run):
                 env.process(process)
             env.run(until=s.end_ns + len(processes.Stage) + 1)
-        writer.finish()
+        with disk():
+            writer.finish(flight.each("pack", s.epochs))
     finally:
         writer.close()
 
@@ -714,4 +754,15 @@ def _commit() -> str:
     return ref.read_text().strip() if ref.is_file() else ""
 
 
-__all__ = ["Decision", "Epoch", "NothingVisibleError", "Prepared", "Progress", "decide", "epoch", "prepare", "run"]
+__all__ = [
+    "Decision",
+    "Epoch",
+    "NothingVisibleError",
+    "Prepared",
+    "Progress",
+    "Stopped",
+    "decide",
+    "epoch",
+    "prepare",
+    "run",
+]

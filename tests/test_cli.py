@@ -8,7 +8,7 @@ import sys
 import h5py
 import pytest
 
-from leosim import cli
+from leosim import cli, simulation
 from leosim.log import open_log
 
 SHORT = ("--set", "time.duration_s=5", "--set", "users.count=3")
@@ -60,7 +60,8 @@ def test_run_info_plot_and_again(leosim, tmp_path):
     assert code == 0
     assert "user-03" in out
     assert "walker-53-1584" in out
-    assert "ms an epoch" in out
+    assert "geometry and CSI" in out
+    assert "5 epochs in" in out
     code, out, _ = leosim("info", log, "--json")
     with open_log(log) as opened:
         assert json.loads(out)["digest"] == opened.digest()
@@ -249,10 +250,31 @@ def test_options_of_a_figure_go_to_that_figure(leosim, tmp_path):
 
 def test_interrupted_says_how_to_go_on(leosim, monkeypatch):
     def stopped(*arguments, **options):
-        raise KeyboardInterrupt
+        raise simulation.Stopped("run.h5: stopped after 3 of 5 epochs")
 
     monkeypatch.setattr(cli.simulation, "run", stopped)
-    assert "--resume" in fault(leosim, 130, "run", "demo", *SHORT)
+    line = fault(leosim, 130, "run", "demo", *SHORT)
+    assert line == "leosim: run.h5: stopped after 3 of 5 epochs; the same command with --resume goes on"
+
+
+def test_resuming_with_changed_inputs_names_the_log_that_is_left(leosim, monkeypatch):
+    made = simulation.run
+
+    def stopped(*arguments):
+        return made(*arguments[:-1], lambda: True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cli.simulation, "run", stopped)
+        line = fault(leosim, 130, "run", "demo", *SHORT)
+    left = line.split()[1].rstrip(":")
+    assert "stopped after 1 of 5 epochs" in line
+    code, _, err = leosim("run", "demo", *SHORT, "--seed", "3", "--resume")
+    assert code == 0
+    assert f"{left} is unfinished, but of other inputs" in err
+    line = fault(leosim, 4, "run", "demo", *SHORT, "--seed", "3", "--resume", "-o", left)
+    assert "(seed: 1 there, 3 now)" in line
+    assert leosim("run", "demo", *SHORT, "--resume")[0] == 0
+    assert "one of them" in fault(leosim, 2, "run", "demo", *SHORT, "--resume", "--force")
 
 
 def test_progress_goes_to_stderr_and_results_to_stdout(tmp_path):

@@ -166,7 +166,7 @@ class RecordedFile(log_writer.RawFile):
 @pytest.mark.parametrize("epochs", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_prefix_of_the_writes_of_a_run_is_a_log_of_whole_epochs(short, tmp_path, monkeypatch, epochs):
     monkeypatch.setattr(log_writer, "RawFile", RecordedFile)
-    monkeypatch.setattr(log_writer.LogWriter, "finish", lambda writer: None)
+    monkeypatch.setattr(log_writer.LogWriter, "finish", lambda writer, each: None)
     RecordedFile.operations.clear()
     simulation.run(short(epochs, 2), tmp_path / "run.h5").close()
     with open_log(tmp_path / "run.h5") as log:
