@@ -26,7 +26,7 @@ from leosim.log import EmptyLogError, LogError, open_log
 from leosim.report.stages import ALL, OTHER, real_time_factor, stages
 from leosim.scenario import ScenarioError
 
-EPOCHS = 4
+EPOCHS = 3
 
 
 @pytest.fixture(scope="module")
@@ -100,34 +100,33 @@ def test_a_run_in_another_thread_is_stopped_from_this_one(few, tmp_path):
     thread.start()
     thread.join()
     assert str(raised[0]) == f"{path}: stopped after 1 of {EPOCHS} epochs"
-    resumed(few, path)
+    assert _rows(path) == 1
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as Python has it, whatever the process that runs the tests makes of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("presses", [1, 2])
-def test_ctrl_c_in_python_waits_for_the_epoch_and_twice_does_not(few, tmp_path, presses):
-    ready, path = few[0], tmp_path / "run.h5"
+def test_ctrl_c_in_python_waits_for_the_epoch_and_twice_does_not(few, tmp_path, ctrl_c, presses):
+    ready, path, went_on = few[0], tmp_path / "run.h5", []
 
     def press(progress):
         if progress.epoch == 2:
             for _ in range(presses):
                 signal.raise_signal(signal.SIGINT)
-            raise AssertionError("went on")
-
-    before, patient = signal.getsignal(signal.SIGINT), []
-
-    def pressed(progress):
-        try:
-            press(progress)
-        except AssertionError:
-            patient.append(progress.epoch)
+            went_on.append(progress.epoch)
 
     with pytest.raises(KeyboardInterrupt) as stop:
-        simulation.run(ready.scenario, path, prepared=ready, progress=pressed)
+        simulation.run(ready.scenario, path, prepared=ready, progress=press)
     assert isinstance(stop.value, simulation.Stopped) is (presses == 1)
-    assert patient == ([2] if presses == 1 else [])
-    assert signal.getsignal(signal.SIGINT) is before
+    assert went_on == ([2] if presses == 1 else [])
+    assert signal.getsignal(signal.SIGINT) is ctrl_c
     assert _rows(path) == 2
-    resumed(few, path)
 
 
 @pytest.mark.parametrize("doing", ["copy", "take", "pack"])
@@ -158,7 +157,7 @@ def test_progress_tells_what_a_resumed_run_is_doing(few, tmp_path):
     simulation.run(ready.scenario, path, prepared=ready, resume=True, progress=seen.append).close()
     assert list(dict.fromkeys(p.doing for p in seen)) == ["copy", "take", "run", "pack"]
     assert [(p.epoch, p.logged) for p in seen if p.doing == "take"] == [(1, 2), (2, 2)]
-    assert [p.epoch for p in seen if p.doing == "run"] == [3, 4]
+    assert [p.epoch for p in seen if p.doing == "run"] == [3]
     for doing in ("copy", "pack"):
         shares = [p.share for p in seen if p.doing == doing]
         assert shares == sorted(shares)
@@ -342,7 +341,7 @@ def written(case, path, monkeypatch):
     return list(RecordedFile.operations), begins[0]
 
 
-@pytest.mark.parametrize("chosen", [(30, 4), pytest.param((None, None), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("chosen", [(16, 2), pytest.param((None, None), marks=pytest.mark.slow)])
 def test_every_prefix_of_the_writes_of_a_run_is_resumed_to_the_same_digest(everything, tmp_path, monkeypatch, chosen):
     """All in the long test; in the short one some are read, and some of these resumed."""
     ready, path = everything[0], tmp_path / "run.h5"
@@ -419,12 +418,12 @@ def disk(monkeypatch):
     return Disk
 
 
-@pytest.mark.parametrize("moments", [9, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moments", [5, pytest.param(150, marks=pytest.mark.slow)])
 def test_a_disk_that_fills_up_at_any_moment(few, tmp_path, disk, moments):
     ready, path, codes = few[0], tmp_path / "run.h5", []
     simulation.run(ready.scenario, path, prepared=ready).close()
     needed = (1 << 40) - disk.room
-    for room in np.linspace(0, needed - 1, moments, dtype=int).tolist():
+    for room in np.linspace(0, needed - 1000, moments, dtype=int).tolist():  # wall times compress to this or that size
         path.unlink(missing_ok=True)
         disk.room = room
         with pytest.raises(LogError, match="No space left on device") as full:
@@ -469,7 +468,7 @@ def test_a_limit_on_the_size_of_files(few, tmp_path):
     cut(few, path, 1)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 2000, limits[1]))
-        with pytest.raises(LogError, match=r"1 of 4 epochs are safe in the log; raise the limit .* \(ulimit -f\)"):
+        with pytest.raises(LogError, match=r"1 of 3 epochs are safe in the log; raise the limit .* \(ulimit -f\)"):
             simulation.run(ready.scenario, path, prepared=ready, resume=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
