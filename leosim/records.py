@@ -150,7 +150,7 @@ class Catalogue(Record):
 
 @dataclass(frozen=True)
 class Users(Record):
-    """The users on the ground, WGS-84."""
+    """The users on the ground, WGS-84, where they are at the start."""
 
     GROUP: ClassVar[str] = "users"
     name: np.ndarray = array("user", dtype="str", doc="name of the site")
@@ -159,6 +159,10 @@ class Users(Record):
     alt_m: np.ndarray = array("user", unit="m", doc="height above the ellipsoid")
     mask_rad: np.ndarray = array("user", unit="rad", doc="lowest elevation at which a satellite may serve")
     pos_ecef: np.ndarray = array("user", "xyz", unit="m", doc="position, ITRS")
+    speed_m_s: np.ndarray = array("user", unit="m s-1", doc="speed along a great circle at this height", default=0.0)
+    heading_rad: np.ndarray = array(
+        "user", unit="rad", doc="direction of travel at the start, from north to east", default=0.0
+    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import time
@@ -24,8 +25,9 @@ from llvmlite import binding as llvm
 from threadpoolctl import threadpool_limits
 
 import leosim
-from leosim import elements, orbit, parallel, processes, rates, sensing, stopping, users, windows
+from leosim import elements, orbit, parallel, processes, rates, sensing, stopping, windows
 from leosim import output as output_file
+from leosim import users as places
 from leosim.channel import Radio
 from leosim.echo import Reception
 from leosim.elements import Constellation
@@ -156,7 +158,8 @@ def prepare(scenario: Scenario) -> Prepared:
         )
     except ValueError as error:
         raise ScenarioError(f"[time] start: {error}") from None
-    prepass = windows.prepass(ephemeris, users, max_age_days=table.max_age_days)
+    middle, _ = places.at(users, ephemeris.duration_ns // 2)
+    prepass = windows.prepass(ephemeris, middle, max_age_days=table.max_age_days)
     quarantine = _quarantine(constellation, prepass)
     refused = f"; {quarantine.sat.size} in quarantine, the first: {quarantine.reason[0]}" if quarantine.sat.size else ""
     if (prepass.fail_ns == 0).all():
@@ -173,7 +176,7 @@ def prepare(scenario: Scenario) -> Prepared:
     world = World(
         ephemeris=ephemeris.with_failures(prepass.fail_ns),
         users=users,
-        windows=prepass.windows,
+        windows=prepass.windows.advanced(windows.edge_ns(users, ephemeris.duration_ns)),
         radio=first_radio(scenario),
     )
     return Prepared(
@@ -186,6 +189,7 @@ def prepare(scenario: Scenario) -> Prepared:
         sensing=sensing_service(scenario, users),
         start_utc_ns=start_utc_ns,
         quarantine=quarantine,
+        extent=places.extent(users, ephemeris.duration_ns),
         inputs_sha256=_inputs_sha256(scenario, constellation, users),
     )
 
@@ -197,16 +201,25 @@ def first_radio(scenario: Scenario) -> Radio:
 
 
 def place_users(scenario: Scenario) -> Users:
-    """The users of a scenario on the ground; raises ScenarioError for a bad sites file."""
+    """The users of a scenario on the ground, at rest or under way; raises ScenarioError for a bad sites file."""
+    placed, table = _placed(scenario), scenario.users
+    if not table.speed_m_s:
+        return placed
+    drawn = 2.0 * math.pi * generator(scenario.seed, "headings").random(placed.name.size)
+    heading_rad = drawn if table.heading_deg is None else np.array(deg_to_rad(table.heading_deg))
+    return places.travelling(placed, table.speed_m_s, heading_rad)
+
+
+def _placed(scenario: Scenario) -> Users:
     table = scenario.users
     try:
         if table.kind == "circle" and table.centre_deg and table.radius_km and table.count:
             rng = generator(scenario.seed, "users")
-            return users.circle(*table.centre_deg, table.radius_km, table.count, rng, table.mask_deg)
+            return places.circle(*table.centre_deg, table.radius_km, table.count, rng, table.mask_deg)
         if table.kind == "sites" and table.file:
-            return users.from_sites(scenario.path(table.file), table.mask_deg)
+            return places.from_sites(scenario.path(table.file), table.mask_deg)
         if table.lat_deg and table.lon_deg and table.step_deg:
-            return users.grid(table.lat_deg, table.lon_deg, *table.step_deg, table.mask_deg)
+            return places.grid(table.lat_deg, table.lon_deg, *table.step_deg, table.mask_deg)
     except (ValueError, OSError) as error:
         raise ScenarioError(f"[users] {error}") from None
     raise ScenarioError(f"[users] kind: expected circle, sites or grid with their keys, got {table.kind!r}")

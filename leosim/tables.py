@@ -127,6 +127,10 @@ class UsersTable(Table):
 
     kind: Literal["circle", "sites", "grid"] = Field("circle", description="circle, sites (a CSV file) or grid")
     mask_deg: Elevation = Field(25.0, description="lowest elevation of a serving satellite (degrees)")
+    speed_m_s: NonNegative = Field(0.0, description="speed of the users along great circles (m/s)")
+    heading_deg: Number | None = Field(
+        None, description="their heading at the start, from north to east (degrees); none: drawn for each user"
+    )
     centre_deg: tuple[Latitude, Longitude] | None = Field(None, description="circle: latitude and longitude")
     radius_km: Positive | None = Field(None, description="circle: radius (km)")
     count: int | None = Field(None, ge=1, le=100_000, description="circle: number of users")

@@ -1,4 +1,4 @@
-"""Users on the ground: drawn over a circle, on a grid, or from a file of sites."""
+"""Users on the ground: drawn over a circle, on a grid, or from a file of sites; where they are as they travel."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from leosim.frames import geodetic_to_ecef
+from leosim.frames import WGS84_ECCENTRICITY_SQUARED, WGS84_SEMI_MAJOR_M, geodetic_to_ecef, local_axes
 from leosim.records import Users
-from leosim.units import MEAN_EARTH_RADIUS_M, deg_to_rad
+from leosim.units import MEAN_EARTH_RADIUS_M, NS_PER_S, deg_to_rad
+
+EXTENT_PLACES = 9  # along the way of each user, both ends included
 
 
 def make(
@@ -105,6 +107,51 @@ def grid(
         raise ValueError(f"users: expected at most a million grid points, got {len(lats) * len(lons)}")
     lat, lon = (points.ravel() for points in np.meshgrid(deg_to_rad(lats), deg_to_rad(lons), indexing="ij"))
     return make(_names(len(lat)), lat, lon, alt_m, deg_to_rad(mask_deg))
+
+
+def travelling(users: Users, speed_m_s: float, heading_rad: float | np.ndarray) -> Users:
+    """The same users under way: speed along great circles (m/s) and heading at the start, from north to east (rad)."""
+    return users.replace(
+        speed_m_s=np.full(users.name.size, speed_m_s), heading_rad=np.broadcast_to(heading_rad, users.name.shape)
+    )
+
+
+def at(users: Users, t_ns: int) -> tuple[Users, np.ndarray]:
+    """Where users are and how fast they move, `t_ns` nanoseconds after the start.
+
+    The geodetic zenith n of a user turns along a great circle, `n(t) = n cos(s) + h sin(s)`, h the heading and
+    `s = speed t / (R + height)` with R = 6,371 km; its place is the point of that zenith at the user's height. The
+    ellipsoid makes the speed over ground differ by up to 0.7 %. Users that rest are returned as they are.
+    Returns the users of the instant and their velocities [user, xyz] in the rotating frame, ITRS (m/s).
+    """
+    if not users.speed_m_s.any():
+        return users, np.zeros((users.name.size, 3))
+    east, north, up = np.moveaxis(local_axes(users.lat_rad, users.lon_rad), 1, 0)
+    sin_h, cos_h = np.sin(users.heading_rad)[:, None], np.cos(users.heading_rad)[:, None]
+    ahead = sin_h * east + cos_h * north
+    rate = (users.speed_m_s / (MEAN_EARTH_RADIUS_M + users.alt_m))[:, None]
+    turned = rate * (t_ns / NS_PER_S)
+    n = np.cos(turned) * up + np.sin(turned) * ahead
+    dn = rate * (np.cos(turned) * ahead - np.sin(turned) * up)
+    lat_rad, lon_rad = np.arctan2(n[:, 2], np.hypot(n[:, 0], n[:, 1])), np.arctan2(n[:, 1], n[:, 0])
+    shrink = np.array([1.0, 1.0, 1.0 - WGS84_ECCENTRICITY_SQUARED])  # the place is N shrink n + height n
+    root = np.sqrt(1.0 - WGS84_ECCENTRICITY_SQUARED * n[:, 2:] ** 2)
+    curvature_m = WGS84_SEMI_MAJOR_M / root
+    its_rate = curvature_m * WGS84_ECCENTRICITY_SQUARED * n[:, 2:] * dn[:, 2:] / root**2
+    vel_ecef = (curvature_m * dn + its_rate * n) * shrink + users.alt_m[:, None] * dn
+    to_east, to_north = np.einsum("uax,ux->au", local_axes(lat_rad, lon_rad)[:, :2], dn)
+    pos_ecef = geodetic_to_ecef(lat_rad, lon_rad, users.alt_m)
+    heading_rad = np.arctan2(to_east, to_north)
+    return users.replace(lat_rad=lat_rad, lon_rad=lon_rad, heading_rad=heading_rad, pos_ecef=pos_ecef), vel_ecef
+
+
+def extent(users: Users, end_ns: int) -> Users:
+    """Places that span where users come within a run: the users themselves if they rest, else some along each way."""
+    if not users.speed_m_s.any():
+        return users
+    places = [at(users, end_ns * k // (EXTENT_PLACES - 1))[0] for k in range(EXTENT_PLACES)]
+    fields = users.array_fields()
+    return Users(**{name: np.concatenate([getattr(place, name) for place in places]) for name in fields})
 
 
 _SITE_COLUMNS = {

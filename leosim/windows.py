@@ -53,6 +53,10 @@ class AccessWindows(Record):
         "window", dtype="u1", doc="1: still up half an hour after the end, or set by the satellite's failure"
     )
 
+    def advanced(self, by_ns: int) -> AccessWindows:
+        """The same passes, begun earlier by a time: a pair that rises before its window belongs to that pass."""
+        return self.replace(rise_ns=np.maximum(self.rise_ns - by_ns, 0)) if by_ns else self
+
     def lookup(self, user: np.ndarray, sat: np.ndarray, t_ns: int) -> tuple[np.ndarray, np.ndarray]:
         """Pass number and remaining time of pairs at one instant.
 
@@ -99,6 +103,18 @@ def _lookup(
             pass_index[k] = w - low
             remaining_ns[k] = max(0, set_ns[w] - t_ns)
             w += 1
+
+
+GROUND_TRACK_M_S = 2_000.0  # a satellite's shadow is faster: 7 km/s at 550 km, 4 km/s at 5,000 km
+
+
+def edge_ns(users: Users, duration_ns: int) -> int:
+    """How much earlier than at its place in the middle of the run a travelling user may see a satellite rise (ns).
+
+    Half its way over a speed that is well below that of a satellite's shadow. What is on the safe side costs nothing:
+    it only must stay below the time between two passes.
+    """
+    return int(users.speed_m_s.max(initial=0.0) * 0.5 * duration_ns / GROUND_TRACK_M_S)
 
 
 @dataclass(frozen=True)

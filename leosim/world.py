@@ -7,33 +7,54 @@ from dataclasses import dataclass
 import numpy as np
 
 from leosim import channel, orbit
+from leosim import users as places
 from leosim.channel import Radio
-from leosim.records import ChannelStats, Csi, Geometry, Users, pair_code
+from leosim.frames import local_axes
+from leosim.records import ChannelStats, Csi, Geometry, Satellites, Users, pair_code
 from leosim.windows import AccessWindows
 
 
 @dataclass(frozen=True)
 class World:
-    """Truth as a function of time: orbits, users, the passes of every satellite over every user, radio."""
+    """Truth as a function of time: orbits, users, the passes of every satellite over every user, radio.
+
+    users : where they are at the start; extent : where they come within the run (`users.extent`), itself if they rest
+    """
 
     ephemeris: orbit.Ephemeris
     users: Users
     windows: AccessWindows
     radio: Radio
+    extent: Users | None = None
+
+    def flying(self, t_ns: int) -> Satellites:
+        """The satellites that some user may see about then."""
+        return self.ephemeris.near(self.users if self.extent is None else self.extent, t_ns)
+
+    def geometry(self, flying: Satellites, mask_rad: float | None = None) -> Geometry:
+        """Satellites above a mask (by default each user's) where users are then, their motion in the range rates."""
+        users, vel_ecef = places.at(self.users, flying.t_ns)
+        seen = orbit.geometry(flying, users, mask_rad)
+        if not vel_ecef.any():
+            return seen
+        east, north, up = np.einsum("uax,ux->au", local_axes(users.lat_rad, users.lon_rad), vel_ecef)[:, seen.user]
+        flat = np.sin(seen.azimuth_rad) * east + np.cos(seen.azimuth_rad) * north
+        closing = np.cos(seen.elevation_rad) * flat + np.sin(seen.elevation_rad) * up
+        return seen.replace(range_rate_m_s=seen.range_rate_m_s - closing)
 
     def visible(self, t_ns: int) -> Geometry:
         """Every satellite above a user's mask."""
-        return orbit.geometry(self.ephemeris.near(self.users, t_ns), self.users)
+        return self.geometry(self.flying(t_ns))
 
     def statistics(self, t_ns: int, sats: np.ndarray) -> ChannelStats:
         """Channel statistics of some satellites with every user whose horizon they are above.
 
         sats : [sat] catalogue numbers, ascending
         """
-        flying = self.ephemeris.near(self.users, t_ns)
+        flying = self.flying(t_ns)
         rows = np.flatnonzero(np.isin(flying.sat, sats))
         chosen = flying.replace(sat=flying.sat[rows], pos_ecef=flying.pos_ecef[rows], vel_ecef=flying.vel_ecef[rows])
-        geometry = orbit.geometry(chosen, self.users, 0.0)
+        geometry = self.geometry(chosen, 0.0)
         passes, _ = self.windows.lookup(geometry.user, geometry.sat, t_ns)
         return channel.statistics(geometry, passes, self.radio)
 

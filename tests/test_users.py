@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from leosim import users
+from leosim.frames import ecef_to_geodetic, local_axes
+from leosim.orbit import zenith_cap
 
 
 def test_circle_is_uniform_within_its_radius() -> None:
@@ -83,3 +85,59 @@ def test_bad_sites_name_line_expected_and_got(tmp_path: Path, text: str, message
     with pytest.raises(ValueError) as raised:
         users.from_sites(file)
     assert str(raised.value) == message
+
+
+# ---------------------------------------------------------------------------------------------
+# Users under way
+
+HOUR_NS = 3_600 * 1_000_000_000
+
+
+def test_a_traveller_stays_on_its_great_circle_at_its_height() -> None:
+    """Zeniths of a great circle lie in one plane, arcs are those of a sphere of 6,371 km, heights do not change."""
+    start = users.make(
+        ["a", "b", "c"], np.radians([48.0, -30.0, 0.0]), np.radians([11.0, 170.0, 0.0]), [0.0, 900.0, 50.0]
+    )
+    heading = np.radians([30.0, 200.0, 90.0])
+    under_way = users.travelling(start, 250.0, heading)
+    east, north, up = np.moveaxis(local_axes(start.lat_rad, start.lon_rad), 1, 0)
+    ahead = np.sin(heading)[:, None] * east + np.cos(heading)[:, None] * north
+    for t_ns in (0, HOUR_NS // 3, 5 * HOUR_NS):
+        there, _ = users.at(under_way, t_ns)
+        zenith = local_axes(there.lat_rad, there.lon_rad)[:, 2]
+        arc = 250.0 * t_ns / 1e9 / (6_371_008.8 + start.alt_m)
+        np.testing.assert_allclose(np.einsum("ux,ux->u", zenith, np.cross(up, ahead)), 0.0, atol=1e-12)
+        np.testing.assert_allclose(np.einsum("ux,ux->u", zenith, up), np.cos(arc), atol=1e-6)
+        np.testing.assert_allclose(ecef_to_geodetic(there.pos_ecef)[2], start.alt_m, atol=1e-6)
+
+
+def test_velocity_is_the_derivative_of_the_position() -> None:
+    start = users.circle(60.0, 20.0, 3_000.0, 20, np.random.default_rng(2), alt_m=11_000.0)
+    under_way = users.travelling(start, 240.0, np.linspace(0.0, 6.0, 20))
+    there, vel = users.at(under_way, HOUR_NS)
+    before, after = (users.at(under_way, HOUR_NS + step)[0].pos_ecef for step in (-1_000_000_000, 1_000_000_000))
+    np.testing.assert_allclose(vel, (after - before) / 2.0, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(vel, axis=1), 240.0, rtol=0.008)
+    east, north, _ = np.moveaxis(local_axes(there.lat_rad, there.lon_rad), 1, 0)  # the heading turns on the way
+    towards = np.arctan2(np.einsum("ux,ux->u", vel, east), np.einsum("ux,ux->u", vel, north))
+    np.testing.assert_allclose(np.sin(towards - there.heading_rad), 0.0, atol=0.004)
+
+
+def test_users_at_rest_are_the_very_same() -> None:
+    """Caches of the ephemeris know users by identity."""
+    ground = users.circle(48.14, 11.58, 200.0, 5, np.random.default_rng(1))
+    there, vel = users.at(ground, HOUR_NS)
+    assert there is ground
+    assert not vel.any()
+    assert users.extent(ground, HOUR_NS) is ground
+
+
+def test_the_extent_spans_every_place_on_the_way() -> None:
+    start = users.circle(48.14, 11.58, 200.0, 4, np.random.default_rng(1))
+    under_way = users.travelling(start, 250.0, 1.0)
+    axis, spread, lowest_m = zenith_cap(users.extent(under_way, HOUR_NS))
+    for t_ns in np.linspace(0, HOUR_NS, 23).astype(int).tolist():
+        there, _ = users.at(under_way, t_ns)
+        up = local_axes(there.lat_rad, there.lon_rad)[:, 2]
+        assert np.all(np.arccos(up @ axis) <= spread + 1e-9)
+        assert np.all(np.einsum("ux,ux->u", up, there.pos_ecef) >= lowest_m - 100.0)  # a plane between two places
