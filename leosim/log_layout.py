@@ -17,7 +17,7 @@ import numpy as np
 
 from leosim.records import FIXED_AXES, RAGGED_AXES, STATIC_AXES, Field, Record
 
-FORMAT = 2
+FORMAT = 3
 
 RESERVED = ("Conventions", "leosim_log", "start_utc_ns")
 TEXT_BYTES = 64  # of a string in a row; HDF5 strings of fixed length are what every reader opens

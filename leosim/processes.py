@@ -17,15 +17,17 @@ import numpy as np
 import simpy
 
 from leosim import handover as handovers
-from leosim import rates, scoring, sensing
+from leosim import localisation, rates, scoring, sensing
 from leosim.channel import Radio
 from leosim.engine import Backhaul, Past, Stage, nominal, take, ticks, until
+from leosim.localisation import Localisation
 from leosim.rates import Coherence
 from leosim.records import (
     ARRAY_BUSY,
     Beams,
     Clusters,
     Csi,
+    Fix,
     Geometry,
     Handovers,
     Rates,
@@ -40,7 +42,7 @@ from leosim.sensing import Sensing
 from leosim.world import World
 
 Process = Generator[simpy.Event, Any, None]
-STAGES = ("csi", "decide", "score", "sense", "log")
+STAGES = ("csi", "decide", "score", "sense", "localise", "log")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,9 @@ class Run:
     log: Callable[[int, list[Record]], None]
     observe: Callable[[int], tuple[Record, ...]]
     sensing: Sensing | None = None
+    localisation: Localisation | None = None
+    beliefs: list[Fix] = field(default_factory=list)
+    localised: int = 0
     timeline: Timeline = field(default_factory=Timeline)
     rows: list[Record] = field(default_factory=list)
     happened: list[tuple[int, handovers.Change]] = field(default_factory=list)
@@ -107,6 +112,8 @@ class Run:
         self.decision_link = Backhaul(self.env, Stage.HANDOVER, queued=True)
         self.slots: dict[int, simpy.Resource] = {}
         self.arrays: dict[int, simpy.PriorityResource] = {}
+        if self.localisation is not None:
+            self.beliefs = list(localisation.first_beliefs(self.world, self.localisation))
 
     @property
     def users(self) -> int:
@@ -116,6 +123,15 @@ class Run:
     def array(self, sat: int) -> simpy.PriorityResource:
         """The array of a satellite, which one service holds at a time."""
         return self.arrays.setdefault(sat, simpy.PriorityResource(self.env, capacity=1))
+
+    def report(self, t_ns: int) -> tuple[Record, ...]:
+        """Geometry and the CSI the central node is told: with localisation, from where users believe to be."""
+        seen = self.observe(t_ns)
+        if self.localisation is None or not self.settings.communicates:
+            return seen
+        visible, csi = seen
+        assert isinstance(csi, Csi)
+        return visible, localisation.reported(self.world, self.localisation, self.beliefs, csi)
 
     def beams_of(self, csi: Csi) -> Beams:
         """Beams made from a CSI, kept while a decision that uses them may be in force."""
@@ -132,7 +148,7 @@ def csi(run: Run) -> Process:
     for k, tick in ticks(run.env, s.step_ns, Stage.CSI, s.end_ns):
         yield tick
         begun = time.perf_counter()
-        seen = take(run.past, types, k, partial(run.observe, k * s.step_ns))
+        seen = take(run.past, types, k, partial(run.report, k * s.step_ns))
         run.rows += seen
         if s.communicates:
             run.csi_link.send(seen[-1], nominal(run.env, Stage.CSI), s.csi_delay_ns if k else 0)
@@ -294,6 +310,34 @@ def sense(run: Run, s: Sensing) -> Process:
                 yield until(run.env, t_ns + s.dwell_ns, Stage.CSI)
 
 
+def localise(run: Run, s: Localisation, group: int) -> Process:
+    """Each period: a precoder for a group of terminals, pilots, fixes; the anchor's array is held meanwhile.
+
+    Where another service holds the array, the frames begin when it is free.
+    """
+    previous, made, end_ns = None, 0, run.settings.end_ns - s.hold_ns  # fixes that would end later are not begun
+    for _, tick in ticks(run.env, s.period_ns, Stage.LOCALISE, end_ns + 1, s.offset_ns):
+        yield tick
+        t_ns = nominal(run.env, Stage.LOCALISE)
+        sat = localisation.anchor(run.world, s, t_ns, run.beliefs[group])
+        with run.array(sat).request(priority=1) as slot:
+            if sat >= 0 and not slot.triggered:
+                yield slot
+                yield until(run.env, int(run.env.now), Stage.LOCALISE)
+                t_ns = nominal(run.env, Stage.LOCALISE)
+            if t_ns > end_ns:
+                return
+            begun = time.perf_counter()
+            at = partial(localisation.localise, run.world, s, t_ns, group, made, sat)
+            rows = take(run.past, s.records, run.localised, partial(at, run.beliefs[group], previous))
+            run.rows += rows
+            previous, made, run.localised = rows[0], made + 1, run.localised + 1
+            run.wall["localise"] += time.perf_counter() - begun
+            if sat >= 0:
+                yield until(run.env, t_ns + s.hold_ns, Stage.CSI)
+        run.beliefs[group] = rows[1]
+
+
 def commit(run: Run) -> Process:
     """At the end of each epoch: score its decisions, if any are made, and put its rows in the log."""
     s = run.settings
@@ -347,7 +391,9 @@ def processes(run: Run) -> list[Process]:
     """The processes of a run: those of each of its services, and the commit."""
     communicating = [central_node(run), handover(run)] if run.settings.communicates else []
     sensing_processes = [sense(run, run.sensing)] if run.sensing is not None else []
-    return [csi(run), *communicating, *sensing_processes, commit(run)]
+    s = run.localisation
+    localising = [localise(run, s, group) for group in range(len(s.groups))] if s is not None else []
+    return [csi(run), *communicating, *sensing_processes, *localising, commit(run)]
 
 
 __all__ = ["Handovers", "Run", "Settings", "processes"]

@@ -708,7 +708,10 @@ class IcalPrecoder(Record):
     weight_re: np.ndarray = array("weight", unit="W0.5", doc="real part of the weights")
     weight_im: np.ndarray = array("weight", unit="W0.5", doc="imaginary part of the weights")
     true_rate: np.ndarray = array(
-        "pair", unit="bit s-1 Hz-1", doc="spectral efficiency where the terminal truly is, overhead off", default=nan
+        "pair",
+        unit="bit s-1 Hz-1",
+        doc="spectral efficiency where the terminal truly is, after pilots and prefixes",
+        default=nan,
     )
     true_bound_m: np.ndarray = array("pair", unit="m", doc="position error bound where it truly is", default=nan)
 
@@ -761,5 +764,6 @@ class Timing(Record):
     decide_s: np.ndarray = array(unit="s", doc="beams, couplings and clustering")
     score_s: np.ndarray = array(unit="s", doc="scoring")
     sense_s: np.ndarray = array(unit="s", doc="choice of a satellite, precoder and its score")
+    localise_s: np.ndarray = array(unit="s", doc="choice of anchors, precoders, pilots and fixes")
     log_s: np.ndarray = array(unit="s", doc="writing the epoch before")
     wall_s: np.ndarray = array(unit="s", doc="all since the row before: the stages and the event loop between them")

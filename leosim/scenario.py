@@ -24,6 +24,7 @@ from leosim.tables import (
     CommunicationTable,
     ElementsTable,
     HandoverTable,
+    LocalisationTable,
     SensingTable,
     Table,
     TimeTable,
@@ -59,6 +60,9 @@ class Scenario(Table):
     isac: AlgorithmTable | None = None
     detection: AlgorithmTable | None = None
     tracking: AlgorithmTable | None = None
+    localisation: LocalisationTable | None = None
+    ical: AlgorithmTable | None = None
+    positioning: AlgorithmTable | None = None
     name: str = Field("scenario", exclude=True)
     base: Path = Field(Path("."), exclude=True)
 
@@ -128,7 +132,7 @@ class Scenario(Table):
         return algorithm(folder, {"algorithm": table.algorithm, **table.settings}, self.base)
 
     def _table(self, folder: str) -> AlgorithmTable:
-        return getattr(self, folder) or AlgorithmTable(algorithm=OF_SENSING[folder])
+        return getattr(self, folder) or AlgorithmTable(algorithm=UNLESS_NAMED[folder])
 
     def to_json(self) -> str:
         """The resolved scenario as one line of JSON."""
@@ -141,11 +145,20 @@ ALGORITHM_FOLDERS = {  # and the functions a file in each must have
     "isac": ("design",),
     "detection": ("detect",),
     "tracking": ("begin", "predict", "update"),
+    "ical": ("design",),
+    "positioning": ("fix",),
 }
-OF_SENSING = {"isac": "rsma", "detection": "mf_first", "tracking": "imm"}  # the algorithm where none is named
+UNLESS_NAMED = {  # the algorithm of a folder where none is named
+    "isac": "rsma",
+    "detection": "mf_first",
+    "tracking": "imm",
+    "ical": "hybrid",
+    "positioning": "ml",
+}
 TABLES_OF = {  # each service and the tables that are part of it: a service whose table is absent does not run
     "communication": ("beamforming", "clustering", "handover"),
-    "sensing": tuple(OF_SENSING),
+    "sensing": ("isac", "detection", "tracking"),
+    "localisation": ("ical", "positioning"),
 }
 SHARED_PARAMETERS = {"k_max", "candidates", "access", "radar", "on_infeasible", "cap_share"}  # of a folder's algorithms
 
@@ -437,7 +450,7 @@ def list_keys() -> list[tuple[str, str, str]]:
                 continue
             below = _model(field.annotation)
             if below is AlgorithmTable:
-                default = field.default.algorithm if field.default else OF_SENSING[key]
+                default = field.default.algorithm if field.default else UNLESS_NAMED[key]
                 rows.append((f"{prefix}{key}.algorithm", default, f"one of {', '.join(algorithms(key))}"))
                 for name in algorithms(key):
                     for f in dataclasses.fields(importlib.import_module(f"leosim.{key}.{name}").Params):

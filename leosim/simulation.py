@@ -25,13 +25,15 @@ from llvmlite import binding as llvm
 from threadpoolctl import threadpool_limits
 
 import leosim
-from leosim import elements, orbit, parallel, processes, rates, sensing, stopping, windows
+from leosim import elements, localisation, orbit, parallel, processes, rates, sensing, stopping, windows
 from leosim import output as output_file
 from leosim import users as places
 from leosim.channel import Radio
+from leosim.downlink_pilots import Impairments
 from leosim.echo import Reception
 from leosim.elements import Constellation
 from leosim.engine import NoPast, Past
+from leosim.localisation import Localisation
 from leosim.log import Log, open_log
 from leosim.log_pack import pack_log
 from leosim.log_writer import LogWriter, create_writer, resume_writer
@@ -44,8 +46,10 @@ from leosim.records import (
     Clusters,
     Csi,
     Detection,
+    Fix,
     Geometry,
     Handovers,
+    IcalPrecoder,
     IsacPrecoder,
     Quarantine,
     Rates,
@@ -95,6 +99,7 @@ class Prepared:
     world: World
     settings: Settings
     sensing: Sensing | None
+    localisation: Localisation | None
     start_utc_ns: int
     quarantine: Quarantine
     inputs_sha256: str
@@ -103,12 +108,18 @@ class Prepared:
     def logged(self) -> tuple[type[Record], ...]:
         """The record types of an epoch that the services of the scenario log."""
         communication = COMMUNICATION if self.settings.communicates else ()
-        return (Geometry, *communication, *(self.sensing.records if self.sensing is not None else ()), Timing)
+        others = [service.records for service in (self.sensing, self.localisation) if service is not None]
+        return (Geometry, *communication, *(kind for records in others for kind in records), Timing)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is likely not meant, in sentences."""
-        return (*self.prepass.warnings, *(sensing.warnings(self.sensing) if self.sensing is not None else ()))
+        sensed = sensing.warnings(self.sensing) if self.sensing is not None else ()
+        peak_rad = float(self.prepass.windows.peak_rad.max())
+        localised = (
+            localisation.warnings(self.localisation, self.users, peak_rad) if self.localisation is not None else ()
+        )
+        return (*self.prepass.warnings, *sensed, *localised)
 
     @property
     def default_output(self) -> Path:
@@ -178,6 +189,7 @@ def prepare(scenario: Scenario) -> Prepared:
         users=users,
         windows=prepass.windows.advanced(windows.edge_ns(users, ephemeris.duration_ns)),
         radio=first_radio(scenario),
+        extent=places.extent(users, ephemeris.duration_ns),
     )
     return Prepared(
         scenario=scenario,
@@ -187,9 +199,9 @@ def prepare(scenario: Scenario) -> Prepared:
         world=world,
         settings=settings(scenario),
         sensing=sensing_service(scenario, users),
+        localisation=localisation_service(scenario, users),
         start_utc_ns=start_utc_ns,
         quarantine=quarantine,
-        extent=places.extent(users, ephemeris.duration_ns),
         inputs_sha256=_inputs_sha256(scenario, constellation, users),
     )
 
@@ -309,6 +321,42 @@ def surveillance_of(scenario: Scenario, table: SensingTable) -> Surveillance | N
         tracking=scenario.algorithm("tracking"),
         cue_position_m=table.cue_position_m,
         cue_speed_m_s=table.cue_speed_m_s,
+    )
+
+
+def localisation_service(scenario: Scenario, users: Users) -> Localisation | None:
+    """The localisation service in SI; None without its table. Raises ScenarioError for what cannot be built."""
+    table = scenario.localisation
+    if table is None:
+        return None
+    groups = localisation.grouped(users, table.group_size)
+    algorithm = scenario.algorithm("ical")
+    chains, largest = getattr(algorithm[1], "chains", None), max(rows.size for rows in groups)
+    if chains is not None and 0 < chains < largest:
+        raise ScenarioError(
+            f"[ical] chains: expected at least {largest}, one for each of the terminals a satellite serves at once, "
+            f"got {chains}; raise it, or lower [localisation] group_size"
+        )
+    return Localisation(
+        radio=replace(table.radio(scenario.seed), noise_w=table.noise_w / table.subcarriers),
+        waveform=table.waveform,
+        groups=groups,
+        period_ns=s_to_ns(table.period_s),
+        offset_ns=s_to_ns(table.offset_s),
+        target_m=table.target_m,
+        mask_rad=deg_to_rad(table.mask_deg),
+        belief=table.belief,
+        prior_m=(1e3 * table.prior_km[0], 1e3 * table.prior_km[1]),
+        drift_m_s=table.drift_m_s,
+        impairments=Impairments(
+            clock_s=table.clock_s,
+            attitude_rad=deg_to_rad(table.attitude_arcsec / 3600.0),
+            carrier_hz=table.carrier_offset_hz,
+            ionosphere_m=table.ionosphere_m,
+            scatter=table.scatter,
+        ),
+        algorithm=algorithm,
+        positioning=scenario.algorithm("positioning"),
     )
 
 
@@ -463,7 +511,7 @@ def _fly(flight: _Flight, writer: LogWriter, past: Past) -> None:
     try:
         with _ahead(ready, flight.workers, done) as observe:
             env = simpy.Environment(initial_time=0)
-            run = Run(env, ready.world, s, past, log, observe, ready.sensing)
+            run = Run(env, ready.world, s, past, log, observe, ready.sensing, ready.localisation)
             for process in processes.processes(run):
                 env.process(process)
             env.run(until=s.end_ns + len(processes.Stage) + 1)
@@ -521,6 +569,8 @@ class Epoch:
     targets: Targets | None = None
     detection: Detection | None = None
     track: Track | None = None
+    ical: tuple[IcalPrecoder, ...] = ()
+    fixes: tuple[Fix, ...] = ()
 
 
 def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared | None = None) -> Epoch:
@@ -541,6 +591,8 @@ def epoch(scenario: Scenario | str | Path, t_s: float = 0.0, prepared: Prepared 
         at = sensing.aim(ready.world, ready.sensing, t_ns, 0, {})
         sensed = sensing.dwell(ready.world, ready.sensing, at, 0, None)
         found |= dict(zip(("isac", "targets", "detection", "track"), sensed, strict=False))
+    if ready.localisation is not None:
+        found |= dict(zip(("ical", "fixes"), localisation.epoch(ready.world, ready.localisation, t_ns), strict=True))
     return Epoch(visible, **found)
 
 
@@ -651,6 +703,8 @@ def forecast(ready: Prepared) -> dict[str, Any]:
         sample.targets,
         sample.detection,
         sample.track,
+        *sample.ical,
+        *sample.fixes,
     )
     rows = [record for record in everything if record is not None]
     size = sum(getattr(r, name).nbytes for r in rows for name, spec in r.array_fields().items() if spec.logged)

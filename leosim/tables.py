@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from leosim.channel import Radio
 from leosim.flights import Flights, Route
+from leosim.ofdm import Waveform
 from leosim.rates import Coherence
 from leosim.units import db_to_linear, dbm_to_w, deg_to_rad, noise_power_w, s_to_ns
 
@@ -126,11 +127,11 @@ class UsersTable(Table):
     """Who is on the ground."""
 
     kind: Literal["circle", "sites", "grid"] = Field("circle", description="circle, sites (a CSV file) or grid")
-    mask_deg: Elevation = Field(25.0, description="lowest elevation of a serving satellite (degrees)")
     speed_m_s: NonNegative = Field(0.0, description="speed of the users along great circles (m/s)")
     heading_deg: Number | None = Field(
         None, description="their heading at the start, from north to east (degrees); none: drawn for each user"
     )
+    mask_deg: Elevation = Field(25.0, description="lowest elevation of a serving satellite (degrees)")
     centre_deg: tuple[Latitude, Longitude] | None = Field(None, description="circle: latitude and longitude")
     radius_km: Positive | None = Field(None, description="circle: radius (km)")
     count: int | None = Field(None, ge=1, le=100_000, description="circle: number of users")
@@ -361,6 +362,72 @@ class SensingTable(RadioTable):
     def samples(self) -> int:
         """Samples L of a dwell."""
         return max(1, round(self.dwell_s * self.bandwidth_hz))
+
+
+class LocalisationTable(RadioTable):
+    """The localisation service: one satellite at a time serves and localises a group of terminals."""
+
+    carrier_hz: Positive = Field(2.02e9, description="carrier frequency (Hz)")
+    bandwidth_hz: Positive = Field(15.36e6, description="bandwidth of all subcarriers (Hz)")
+    power_dbm: Number = Field(52.0, description="power of a satellite (dBm)")
+    array: Array = Field(
+        (24, 24), description="rows (along track) and columns (across) of a satellite's half-wavelength array"
+    )
+    period_s: Positive = Field(1.0, description="time between two fixes (s)")
+    offset_s: NonNegative = Field(0.0, description="when the first of them begins (s)")
+    frames: int = Field(16, ge=1, le=1000, description="frames of a fix, one after the other")
+    target_m: Positive = Field(20.0, description="average position error bound asked of a fix (m)")
+    mask_deg: Elevation = Field(50.0, description="lowest elevation of the anchor satellite at a terminal (degrees)")
+    group_size: int = Field(9, ge=1, le=32, description="terminals a satellite serves at once, at most")
+    belief: Literal["fixes", "prior", "truth"] = Field(
+        "fixes", description="what precoders and CSI are made from: fixes, the first belief all the way, or the truth"
+    )
+    prior_km: tuple[NonNegative, NonNegative] = Field(
+        (1.0, 10.0), description="limits of the horizontal error of the first belief (km)"
+    )
+    drift_m_s: NonNegative = Field(
+        0.1, description="rms error of each horizontal component of what a terminal takes for its velocity (m/s)"
+    )
+    clock_s: NonNegative = Field(10e-9, description="rms clock offset between satellite and terminal (s)")
+    attitude_arcsec: NonNegative = Field(2.0, description="rms attitude error about each axis of the array (arcsec)")
+    carrier_offset_hz: NonNegative = Field(200.0, description="rms carrier offset of a terminal (Hz)")
+    ionosphere_m: NonNegative = Field(3.0, description="rms delay of the ionosphere that is left (m)")
+    scatter: Literal["independent", "block"] = Field(
+        "independent", description="paths beside the line of sight: new on every subcarrier, or constant over a block"
+    )
+    subcarriers: int = Field(512, ge=1, le=8192, description="number of subcarriers")
+    blocks: int = Field(8, ge=1, description="blocks of subcarriers that share a precoder")
+    cyclic_prefix_s: NonNegative = Field(72 / 30.72e6, description="cyclic prefix of a symbol (s)")
+    slots: int = Field(20, ge=1, le=10_000, description="slots of a frame")
+    slot_symbols: int = Field(14, ge=1, description="symbols of a slot")
+    slot_pilots: int = Field(2, ge=1, description="symbols of a slot that are pilots")
+
+    _offset = model_validator(mode="after")(_within_the_period)
+
+    @model_validator(mode="after")
+    def _possible(self) -> LocalisationTable:
+        if self.prior_km[0] > self.prior_km[1]:
+            raise ValueError(f"prior_km with the lower limit first, got {list(self.prior_km)}")
+        held_s = self.waveform.frames * self.waveform.frame_s
+        if held_s > self.period_s:
+            raise ValueError(f"frames that fit into period_s, {self.period_s:g} s, got {held_s:g} s of them")
+        return self
+
+    @property
+    def waveform(self) -> Waveform:
+        """The waveform; raises ValueError for blocks or pilots that cannot be."""
+        spacing_hz = self.bandwidth_hz / self.subcarriers
+        return Waveform(
+            carrier_hz=self.carrier_hz,
+            spacing_hz=spacing_hz,
+            subcarriers=self.subcarriers,
+            blocks=self.blocks,
+            symbol_s=1.0 / spacing_hz + self.cyclic_prefix_s,
+            slots=self.slots,
+            slot_symbols=self.slot_symbols,
+            slot_pilots=self.slot_pilots,
+            frames=self.frames,
+        )
 
 
 class HandoverTable(Table):
