@@ -25,12 +25,26 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 import leosim
-from leosim import channel, elements, omm, papers, precoding, scenario, sensing, simulation, stopping, tle, walkers
+from leosim import (
+    channel,
+    elements,
+    localisation,
+    omm,
+    papers,
+    precoding,
+    scenario,
+    sensing,
+    simulation,
+    stopping,
+    tle,
+    walkers,
+)
 from leosim.log import Log, LogError, open_log
 from leosim.output import unfinished_beside
 from leosim.report import figures
 from leosim.report.about import has_communication
 from leosim.report.dwells import has_sensing, sensing_table
+from leosim.report.localised import has_localisation, localisation_table
 from leosim.report.stages import ALL, real_time_factor, stages
 from leosim.report.summary import per_user, summary
 from leosim.units import rad_to_deg
@@ -145,7 +159,8 @@ def _state(p: simulation.Progress, wide: bool) -> str:
     state = f"{p.epoch}/{p.epochs} {p.simulated_s:.0f} s {p.real_time_factor:.1f}{times}"
     if p.min_rate is not None:
         return f"{state} min {p.min_rate:.2f} {per} {p.handovers} {changes}"
-    return state if p.dwells is None else f"{state} {p.dwells} dwells"
+    done = {"dwells": p.dwells, "fixes": p.fixes}
+    return " ".join([state, *(f"{count} {name}" for name, count in done.items() if count is not None)])
 
 
 @contextmanager
@@ -268,6 +283,10 @@ def validate(
         budgets["link_budget"] = _budget(ready, partial(channel.link_budget, ready.world.radio))
     if ready.sensing is not None:
         budgets["sensing_budget"] = _budget(ready, partial(sensing.link_budget, ready.sensing))
+    if ready.localisation is not None:
+        budgets["localisation_budget"] = _budget(
+            ready, partial(localisation.link_budget, ready.localisation), ready.localisation.mask_rad
+        )
     if as_json:
         out.print(json.dumps({"scenario": chosen.as_dict(), "forecast": forecast, **budgets}), markup=False)
         return
@@ -281,12 +300,14 @@ def validate(
         out.print(f"{key.replace('_', ' ')}: {value}", markup=False)
 
 
-def _budget(ready: simulation.Prepared, budget: Callable[[float, float], dict[str, float]]) -> list[dict[str, Any]]:
-    """A link budget of altitude (m) and elevation (degrees) at the mask and at zenith."""
+def _budget(
+    ready: simulation.Prepared, budget: Callable[[float, float], dict[str, float]], mask_rad: float | None = None
+) -> list[dict[str, Any]]:
+    """A link budget of altitude (m) and elevation (degrees) at the mask, by default the users', and at zenith."""
     seen = ready.prepass.ever_in_view
     c = ready.constellation
     altitude_m = float((c.perigee_m[seen] + c.apogee_m[seen]).mean() / 2)
-    mask_deg = float(rad_to_deg(ready.users.mask_rad.min()))
+    mask_deg = float(rad_to_deg(ready.users.mask_rad.min() if mask_rad is None else mask_rad))
     return [{"elevation": f"{degrees:g} deg", **budget(altitude_m, degrees)} for degrees in (mask_deg, 90.0)]
 
 
@@ -295,6 +316,7 @@ def info(
     path: LogArgument,
     users: Annotated[bool, typer.Option("--users", help="rates and handovers of each user")] = False,
     sensing_too: Annotated[bool, typer.Option("--sensing", help="the dwells over time")] = False,
+    localisation_too: Annotated[bool, typer.Option("--localisation", help="the fixes over time")] = False,
     timing: Annotated[bool, typer.Option("--timing", help="wall time of each stage")] = False,
     cite: Annotated[bool, typer.Option("--cite", help="how to cite leosim and the design the run used")] = False,
     as_json: JsonOption = False,
@@ -305,6 +327,8 @@ def info(
             raise typer.BadParameter(f"{path} has no rates; only a scenario with [communication] makes them")
         if sensing_too and not has_sensing(log):
             raise typer.BadParameter(f"{path} has no dwells; only a scenario with [sensing] and [isac] makes them")
+        if localisation_too and not has_localisation(log):
+            raise typer.BadParameter(f"{path} has no fixes; only a scenario with [localisation] makes them")
         found = summary(log)
         refused = log.quarantine.to_dataframe() if "quarantine" in log else None
         if as_json:
@@ -324,6 +348,8 @@ def info(
                 data["users_table"] = json.loads(per_user(log).to_json(orient="index"))
             if sensing_too:
                 data["sensing_table"] = json.loads(sensing_table(log).to_json(orient="records"))
+            if localisation_too:
+                data["localisation_table"] = json.loads(localisation_table(log).to_json(orient="records"))
             out.print(json.dumps(data), markup=False)
             return
         out.print(str(found), markup=False)
@@ -346,10 +372,14 @@ def info(
             out.print(_users_table(log), markup=False)
         if sensing_too:
             out.print(_sensing_table(log), markup=False)
+        if localisation_too:
+            out.print(_localisation_table(log), markup=False)
         if timing:
             out.print(_stages_table(log), markup=False)
         if cite:
-            out.print(CITATION if "isac" not in log.groups else f"{CITATION}\n{CITATION_SENSING}", markup=False)
+            services = {"isac": CITATION_SENSING, "ical": CITATION_LOCALISATION}
+            used = [CITATION, *(text for group, text in services.items() if group in log.groups)]
+            out.print("\n".join(used), markup=False)
 
 
 USER_COLUMNS = {
@@ -394,6 +424,27 @@ def _sensing_table(log: Log) -> str:
     return shown.to_string(index=False, float_format=_three_digits, na_rep="-")
 
 
+LOCALISATION_COLUMNS = {
+    "t_s": "time (s)",
+    "satellite": "anchor",
+    "changes": "changes",
+    "rate_bit_s_hz": "sum rate (bit/s/Hz)",
+    "bound_m": "bound (m)",
+    "error_m": "error (m)",
+    "largest_error_m": "largest (m)",
+    "nees_3": "NEES/3",
+    "fixed": "fixed",
+    "refused": "refused",
+    "outliers": "flagged",
+    "without": "without",
+}
+
+
+def _localisation_table(log: Log) -> str:
+    shown = localisation_table(log).rename(columns=LOCALISATION_COLUMNS)
+    return shown.to_string(index=False, float_format=_three_digits, na_rep="-")
+
+
 def _three_digits(value: float) -> str:
     """Three digits, more where whole numbers have them: never 1.2e+03."""
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
@@ -402,6 +453,8 @@ def _three_digits(value: float) -> str:
 CITATION = """leosim: an orbit-driven system simulator of LEO mega-constellations (see CITATION.cff).
 Cell-free clusters: S. Kim, Y. Wu, B. Shim, M. Z. Win, "Cell-free massive non-terrestrial networks",
 IEEE Journal on Selected Areas in Communications, 2024."""
+CITATION_LOCALISATION = """Localisation while serving: L. You, X. Qiang, Y. Zhu et al., "Integrated communications and
+localization for massive MIMO LEO satellite systems", IEEE Transactions on Wireless Communications, 2024."""
 CITATION_SENSING = """Sensing by rate splitting: J. Park, J. Seong, J. Ryu, Y. Mao, W. Shin, "A bistatic ISAC framework
 for LEO satellite systems: a rate-splitting approach", 2024."""
 

@@ -41,6 +41,7 @@ from leosim.processes import Run, Settings
 from leosim.radar import Receiver
 from leosim.rates import Coherence
 from leosim.records import (
+    FIXED,
     Beams,
     Catalogue,
     Clusters,
@@ -131,7 +132,7 @@ class Prepared:
 class Progress:
     """How far a run is: epochs done and in all; of its services, the least rate of the last one, what was so far.
 
-    min_rate : None without the communication service, dwells : None without sensing
+    min_rate : None without the communication service, dwells without sensing, fixes (of terminals) without localisation
     doing : "run"; of a run that is resumed "copy" of its log, then "take" of the `logged` epochs; at the end "pack",
     the compression. share : done of a copy or a compression, whose other fields stand still
     """
@@ -143,6 +144,7 @@ class Progress:
     min_rate: float | None
     handovers: int
     dwells: int | None
+    fixes: int | None
     taken: bool
     logged: int = 0
     doing: str = "run"
@@ -425,7 +427,9 @@ class _Flight:
         def tell(share: float) -> None:
             if self.progress is not None:
                 simulated_s = epochs * s.step_ns / NS_PER_S
-                self.progress(Progress(epochs, s.epochs, simulated_s, 0.0, None, 0, None, True, epochs, doing, share))
+                self.progress(
+                    Progress(epochs, s.epochs, simulated_s, 0.0, None, 0, None, None, True, epochs, doing, share)
+                )
             self.check(epochs)
 
         return tell
@@ -475,13 +479,14 @@ def _fly(flight: _Flight, writer: LogWriter, past: Past) -> None:
     ready, s, begun = flight.ready, flight.ready.settings, time.perf_counter()
     done = past.rows(Geometry)  # one an epoch, whatever the services
     disk = partial(output_file.disk, flight.path, lambda: writer.committed_rows[Geometry.GROUP], s.epochs)
-    changes = dwells = 0
+    changes = dwells = fixed = 0
 
     def log(k: int, rows: list[Record]) -> None:
-        nonlocal changes, dwells, begun
+        nonlocal changes, dwells, fixed, begun
         scored = next((r for r in rows if isinstance(r, Rates)), None)
         changes += sum(int(r.user.size) for r in rows if isinstance(r, Handovers))
         dwells += sum(isinstance(r, IsacPrecoder) for r in rows)
+        fixed += sum(int((r.status == FIXED).sum()) for r in rows if isinstance(r, Fix))
         if k >= done:
             with disk():
                 for record in rows:
@@ -500,6 +505,7 @@ def _fly(flight: _Flight, writer: LogWriter, past: Past) -> None:
                     min_rate=None if scored is None else float(scored.hardening.min()),
                     handovers=changes,
                     dwells=None if ready.sensing is None else dwells,
+                    fixes=None if ready.localisation is None else fixed,
                     taken=k < done,
                     logged=done,
                     doing="take" if k < done else "run",

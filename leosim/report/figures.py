@@ -30,6 +30,8 @@ from leosim.log import Log
 from leosim.report import summary as numbers
 from leosim.report.about import has_communication, satellite_names
 from leosim.report.dwells import has_sensing
+from leosim.report.fix_figures import localisation
+from leosim.report.localised import has_localisation
 from leosim.report.look import (
     BLACK,
     BLUE,
@@ -679,9 +681,11 @@ KINDS: dict[str, Callable[..., Axes]] = {
     "sensing": sensing,
     "beams": beams,
     "track": track,
+    "localisation": localisation,
 }
 NEED_COMMUNICATION = ("rates", "cdf", "serving", "sky", "handovers")
 NEED_TRACKS = ("track",)
+NEED_LOCALISATION = ("localisation",)
 NEED_SENSING = ("sensing", "beams", *NEED_TRACKS)
 SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -690,6 +694,7 @@ def kinds(log: Log) -> tuple[str, ...]:
     """The kinds of figure a log holds the data of."""
     lacking = set() if has_tracks(log) else set(NEED_TRACKS)
     lacking |= set() if has_sensing(log) else set(NEED_SENSING)
+    lacking |= set() if has_localisation(log) else set(NEED_LOCALISATION)
     lacking |= set() if has_communication(log) else set(NEED_COMMUNICATION)
     return tuple(kind for kind in KINDS if kind not in lacking)
 
@@ -765,6 +770,10 @@ class Plots:
         """Targets, detections, tracks and their errors; `axes` are four."""
         return track(self.log, axes, **options)
 
+    def localisation(self, axes: Sequence[Axes] | None = None, **options: Any) -> Axes:
+        """Rates, errors, bounds and normalised errors of the localisation service; `axes` are three."""
+        return localisation(self.log, axes, **options)
+
     def sky(self, user: str | int = 0, ax: PolarAxes | None = None, **options: Any) -> Axes:
         """The sky of one user."""
         return sky(self.log, ax, user=user, **options)
@@ -782,6 +791,7 @@ __all__ = [
     "figure",
     "handovers",
     "kinds",
+    "localisation",
     "pack",
     "passes",
     "plot",

@@ -15,6 +15,7 @@ from leosim.log import Log
 from leosim.records import SERVED, SOLVER_STATUS, USER_STATUS
 from leosim.report.about import algorithm, end_ns, epochs_ns, has_communication, scenario, step_ns
 from leosim.report.dwells import SensingSummary, has_sensing, sensing_summary
+from leosim.report.localised import LocalisationSummary, has_localisation, localisation_summary
 from leosim.report.tracks import TrackSummary, has_tracks, track_summary
 from leosim.units import ns_to_s
 
@@ -211,18 +212,19 @@ class Summary:
     communication: CommunicationSummary | None = None
     sensing: SensingSummary | None = None
     surveillance: TrackSummary | None = None
+    localisation: LocalisationSummary | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All numbers, ready for JSON: those of communication beside those of the run, other services by name."""
         found = asdict(self)
-        services = {name: found.pop(name) for name in ("communication", "sensing", "surveillance")}
+        services = {name: found.pop(name) for name in ("communication", "sensing", "surveillance", "localisation")}
         communication = services.pop("communication") or {}
         return {**found, **communication, **{name: one for name, one in services.items() if one is not None}}
 
     def rows(self) -> list[tuple[str, str]]:
         """A table for people: what, and how much with its unit."""
         state = "" if self.complete else ", unfinished"
-        services = (self.communication, self.sensing, self.surveillance)
+        services = (self.communication, self.sensing, self.surveillance, self.localisation)
         return [
             ("scenario", self.title),
             ("start", f"{self.start_utc} UTC"),
@@ -256,6 +258,7 @@ def summary(log: Log) -> Summary:
         communication=communication_summary(log) if has_communication(log) else None,
         sensing=sensing_summary(log) if has_sensing(log) else None,
         surveillance=track_summary(log) if has_tracks(log) else None,
+        localisation=localisation_summary(log) if has_localisation(log) else None,
     )
 
 
