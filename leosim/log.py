@@ -98,6 +98,16 @@ def open_log(path: str | os.PathLike[str]) -> Log:
     raise LogError(f"{path}: cannot be opened")  # pragma: no cover
 
 
+def is_complete(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a log of a run that came to its end; a quick look, at no row."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.suppress(*_HDF5_ERRORS))
+        stream = stack.enter_context(Path(path).open("rb"))
+        stack.enter_context(locked(stream, shared=True))
+        return bool(stack.enter_context(h5py.File(stream, "r"))["complete"][()])
+    return False
+
+
 def _damaged(path: Path, error: BaseException) -> LogError:
     reason = " ".join(str(error).split())
     return LogError(f"{path}: truncated or damaged, cannot be read as a log ({reason[:160]})")

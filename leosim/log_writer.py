@@ -265,39 +265,43 @@ def create_writer(
 
 
 def resume_writer(
-    path: str | os.PathLike[str], record_types: Sequence[type[Record]] | None = None, each: Each = in_silence
+    unfinished: str | os.PathLike[str] | Log,
+    record_types: Sequence[type[Record]] | None = None,
+    each: Each = in_silence,
 ) -> LogWriter:
-    """Continue an unfinished log: its committed rows in a new file in its place, open for more.
+    """Continue an unfinished log, by its path or open: its committed rows in a new file in its place, open for more.
 
     Static records and attributes are those of the file; `record_types` must be those it was written
     with, and may be left out when their classes are imported. `each` is called with the share of the rows that is
     copied. Raises LogError when the log cannot be read, is complete, or holds other fields, and OSError when the
     copy cannot be written; whatever happens, the log is there as it was, or continued.
     """
-    path = Path(path)
-    with open_log(path) as log:
+    with contextlib.ExitStack() as stack:
+        log = unfinished if isinstance(unfinished, Log) else stack.enter_context(open_log(unfinished))
         if log.complete:
-            raise LogError(f"{path}: the log is complete; there is nothing to resume")
+            raise LogError(f"{log.path}: the log is complete; there is nothing to resume")
         if record_types is None:
             record_types = [log[group].record_type for group in log.groups if not log[group].static]
         asked = layout_of(log, record_types)
         old = {group: _signature(log[group].table) for group in log.groups}
         new = {table.group: _signature(table) for table in asked.tables}
         if old != new:
-            differing = sorted(group for group in old.keys() | new.keys() if old.get(group) != new.get(group))
-            raise LogError(
-                f"{path}: was written with other fields than are asked for (group {', '.join(differing)}); run it anew"
+            differing = ", ".join(
+                sorted(group for group in old.keys() | new.keys() if old.get(group) != new.get(group))
             )
-        scratch = scratch_of(path)
+            raise LogError(
+                f"{log.path}: was written with other fields than are asked for (group {differing}); run it anew"
+            )
+        scratch = scratch_of(log.path)
         with removed_on_failure(scratch):
             writer = LogWriter(scratch, asked.start_utc_ns, record_types, asked.statics, log.attributes)
             try:
                 writer._copy(log, each)
-                put_in_place(scratch, path)
+                put_in_place(scratch, log.path)
             except BaseException:
                 writer.close()
                 raise
-        writer.path = path
+        writer.path = log.path
         return writer
 
 

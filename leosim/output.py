@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from leosim.log import EmptyLogError, Log, LogError, open_log
+from leosim.log import EmptyLogError, Log, LogError, is_complete, open_log
 from leosim.records import Users
 
 try:
@@ -76,6 +76,8 @@ def _lock(name: Path, path: Path) -> TextIO | None:
 
 def finished(path: Path, attributes: Attributes) -> Log | None:
     """The complete log of these very inputs, when it is there."""
+    if not is_complete(path):
+        return None
     try:
         log = open_log(path)
     except LogError:
@@ -131,10 +133,8 @@ def _check(log: Log, attributes: Attributes, users: Users, resume: bool) -> None
 def unfinished_beside(path: Path, name: str) -> Path | None:
     """The latest log of a scenario of this name in the folder of an output, if it is unfinished."""
     logs = [log for log in path.parent.glob(f"{name}-*.h5") if log != path]
-    for latest in sorted(logs, key=lambda log: log.stat().st_mtime)[-1:]:
-        with contextlib.suppress(LogError), open_log(latest) as log:
-            return None if log.complete else latest
-    return None
+    latest = max(logs, key=lambda log: log.stat().st_mtime, default=None)
+    return None if latest is None or is_complete(latest) else latest
 
 
 def other_inputs(log: Log, attributes: Attributes, users: Users) -> list[str]:

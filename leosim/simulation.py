@@ -451,7 +451,7 @@ def _write(flight: _Flight, unfinished: Log | None, attributes: dict[str, str | 
             if unfinished.complete:
                 pack_log(path, flight.each("pack", done))
                 return
-            writer = resume_writer(path, ready.logged, flight.each("copy", done))
+            writer = resume_writer(unfinished, ready.logged, flight.each("copy", done))
         _fly(flight, writer, past)
 
 
