@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -44,6 +45,7 @@ from leosim.output import unfinished_beside
 from leosim.report import figures
 from leosim.report.about import has_communication
 from leosim.report.dwells import has_sensing, sensing_table
+from leosim.report.events import event_table, has_events
 from leosim.report.localised import has_localisation, localisation_table
 from leosim.report.stages import ALL, real_time_factor, stages
 from leosim.report.summary import per_user, summary
@@ -346,6 +348,8 @@ def info(
                 data["real_time_factor"] = real_time_factor(log)
             if users:
                 data["users_table"] = json.loads(per_user(log).to_json(orient="index"))
+            if has_events(log):
+                data["events_table"] = json.loads(event_table(log).to_json(orient="records"))
             if sensing_too:
                 data["sensing_table"] = json.loads(sensing_table(log).to_json(orient="records"))
             if localisation_too:
@@ -355,9 +359,9 @@ def info(
         out.print(str(found), markup=False)
         if not log.complete:
             out.print(f"not complete: {found.epochs} of {log.attributes['epochs']} epochs; leosim run --resume goes on")
-        for source in json.loads(str(log.attributes["elements"])):
+        for word, source in _element_files(log):
             out.print(
-                f"elements: {source['file']} ({source['format']}, {source['records']} sets, median epoch "
+                f"{word}: {source['file']} ({source['format']}, {source['records']} sets, median epoch "
                 f"{source['median_epoch']}, SHA-256 {source['sha256'][:12]})",
                 markup=False,
             )
@@ -367,6 +371,8 @@ def info(
                 out.print(f"  {row.name} ({row.sat}), {row.file}:{row.line}: {row.reason}", markup=False)
             if len(refused) > 20:
                 out.print(f"  and {len(refused) - 20} more (--json lists all)")
+        if has_events(log):
+            out.print(_event_text(event_table(log)), markup=False)
         out.print(f"leosim {log.attributes['leosim_version']}, digest {log.digest()[:16]}")
         if users:
             out.print(_users_table(log), markup=False)
@@ -399,6 +405,29 @@ USER_COLUMNS = {
 def _users_table(log: Log) -> str:
     table = per_user(log)[list(USER_COLUMNS)].rename(columns=USER_COLUMNS)
     return table.to_string(float_format="{:.3g}".format, na_rep="-")
+
+
+def _element_files(log: Log) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The files of elements that were flown, then those that were believed during faults."""
+    for name, text in log.attributes.items():
+        if name == "elements" or name.startswith("old_elements_"):
+            for source in json.loads(str(text)):
+                yield "elements" if name == "elements" else "old elements", source
+
+
+EVENTS_SHOWN = 30
+
+
+def _event_text(table: pd.DataFrame) -> str:
+    """What faults did over time, as far as it fits."""
+    if not len(table):
+        return "events: none"
+    shown = (
+        table.head(EVENTS_SHOWN)
+        .rename(columns={"t_s": "time (s)"})
+        .to_string(index=False, float_format="{:.6g}".format)
+    )
+    return shown + (f"\nand {len(table) - EVENTS_SHOWN} more (--json lists all)" if len(table) > EVENTS_SHOWN else "")
 
 
 SENSING_COLUMNS = {

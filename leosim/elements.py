@@ -389,25 +389,32 @@ def _included(constellation: Constellation, include: Sequence[str], files: Seque
     """Mask [sat] of the satellites that any pattern names. Raises ElementsError when one names none."""
     if isinstance(include, str):
         raise ElementsError(f"include: expected a list of patterns, got {include!r}; put it in a list")
-    names = [name.upper() for name in constellation.name.tolist()]
     mask = np.zeros(len(constellation), dtype=bool)
     for pattern in include:
-        wanted = pattern.strip().upper()
-        matches = re.compile(fnmatch.translate(wanted)).match
-        hit = np.array([name == wanted or matches(name) is not None for name in names], dtype=bool)
-        if wanted.isdecimal():
-            hit |= constellation.sat == int(wanted)
+        hit = named(constellation, pattern)
         if not hit.any():
             raise ElementsError(
                 f"{_names(files)}: expected a satellite that matches {pattern!r}, got none of "
-                f"{len(constellation)} read; {_nearest(wanted, names)}"
+                f"{len(constellation)} read; {nearest_names(constellation, pattern)}"
             )
         mask |= hit
     return mask
 
 
-def _nearest(wanted: str, names: list[str]) -> str:
+def named(constellation: Constellation, pattern: str) -> np.ndarray:
+    """Which satellites a name, a pattern of names or a catalogue number stands for, capitals or not: [sat] bool."""
+    wanted = pattern.strip().upper()
+    matches = re.compile(fnmatch.translate(wanted)).match
+    names = [name.upper() for name in constellation.name.tolist()]
+    hit = np.array([name == wanted or matches(name) is not None for name in names], dtype=bool)
+    if wanted.isdecimal():
+        hit |= constellation.sat == int(wanted)
+    return hit
+
+
+def nearest_names(constellation: Constellation, pattern: str) -> str:
     """A hint with the names nearest to a pattern that matched nothing."""
+    wanted, names = pattern.strip().upper(), [name.upper() for name in constellation.name.tolist()]
     if any(mark in wanted for mark in "*?"):
         stem = re.sub(r"[*?].*", "", wanted)
         stems = Counter(re.match(r"[^-\s\d(]*", name).group() for name in names)  # type: ignore[union-attr]

@@ -16,17 +16,30 @@ from typing import Any
 import numpy as np
 import simpy
 
+from leosim import faults, localisation, rates, scoring, sensing
 from leosim import handover as handovers
-from leosim import localisation, rates, scoring, sensing
 from leosim.channel import Radio
 from leosim.engine import Backhaul, Past, Stage, nominal, take, ticks, until
+from leosim.faults import Faults
 from leosim.localisation import Localisation
 from leosim.rates import Coherence
 from leosim.records import (
     ARRAY_BUSY,
+    CENTRAL_NODE,
+    CSI_LOST,
+    DECISION_HELD,
+    DECISION_LATE,
+    DECISION_LOST,
+    DWELL_LOST,
+    FEEDER_LINK,
+    PRECODER_HELD,
+    SATELLITE,
+    SOLVER,
+    SOLVER_HELD,
     Beams,
     Clusters,
     Csi,
+    Event,
     Fix,
     Geometry,
     Handovers,
@@ -88,7 +101,11 @@ class Settings:
 
 @dataclass
 class Run:
-    """What the processes of one run share: the world, the links, the timeline, the rows of the epoch."""
+    """What the processes of one run share: the world, the links, the timeline, the rows of the epoch.
+
+    pending : the acquisitions under way, by user and satellite; interrupted : until when a user is (ns)
+    beams : those made from a CSI, by its time; mixed : those in force with a decision that not all satellites got
+    """
 
     env: simpy.Environment
     world: World
@@ -103,7 +120,11 @@ class Run:
     timeline: Timeline = field(default_factory=Timeline)
     rows: list[Record] = field(default_factory=list)
     happened: list[tuple[int, handovers.Change]] = field(default_factory=list)
+    pending: dict[tuple[int, int], Any] = field(default_factory=dict)
+    interrupted: dict[int, int] = field(default_factory=dict)
     beams: dict[int, Beams] = field(default_factory=dict)
+    mixed: dict[int, Beams] = field(default_factory=dict)
+    noted: int = 0
     wall: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     since: float = field(default_factory=time.perf_counter)
 
@@ -133,6 +154,25 @@ class Run:
         assert isinstance(csi, Csi)
         return visible, localisation.reported(self.world, self.localisation, self.beliefs, csi)
 
+    @property
+    def faults(self) -> Faults:
+        """The faults of the scenario."""
+        return self.world.faults
+
+    def note(self, event: Event) -> None:
+        """Log an event."""
+        self.rows += take(self.past, (Event,), self.noted, lambda: (event,))
+        self.noted += 1
+
+    def blame(self, t_ns: int, kind: int, action: int, count: int, text: str = "") -> None:
+        """Log what the faults in force of a kind have done, if anything."""
+        if count:
+            self.note(self.faults.event(t_ns, kind, action, count, text))
+
+    def in_force(self, decision: Clusters) -> Beams:
+        """The beams a decision is in force with."""
+        return self.mixed.get(decision.t_ns) or self.beams[decision.csi_t_ns]
+
     def beams_of(self, csi: Csi) -> Beams:
         """Beams made from a CSI, kept while a decision that uses them may be in force."""
         if csi.t_ns not in self.beams:
@@ -151,7 +191,12 @@ def csi(run: Run) -> Process:
         seen = take(run.past, types, k, partial(run.report, k * s.step_ns))
         run.rows += seen
         if s.communicates:
-            run.csi_link.send(seen[-1], nominal(run.env, Stage.CSI), s.csi_delay_ns if k else 0)
+            t_ns = nominal(run.env, Stage.CSI)
+            if run.faults.now(FEEDER_LINK, t_ns):
+                sats = np.unique(seen[0].sat)
+                run.blame(t_ns, FEEDER_LINK, CSI_LOST, int(run.faults.cut_off(sats, t_ns).sum()))
+            if not run.faults.all_cut_off(t_ns):
+                run.csi_link.send(seen[-1], t_ns, s.csi_delay_ns if k else 0)
         run.wall["csi"] += time.perf_counter() - begun
 
 
@@ -161,11 +206,18 @@ def central_node(run: Run) -> Process:
     for tick in decision_ticks(run):
         yield tick
         begun, t_ns, report = time.perf_counter(), nominal(run.env, Stage.CENTRAL_NODE), run.csi_link.latest
-        delays = (s.compute_ns, s.decision_delay_ns) if made else (0, 0)
+        if report is None:  # no feeder link since the start
+            continue
+        late_ns = run.faults.late_ns(t_ns) if t_ns else 0
+        delays = (s.compute_ns + late_ns, s.decision_delay_ns) if t_ns else (0, 0)
         decided = partial(decide, run, report, t_ns, previous, sum(delays))
         clusters, solver = take(run.past, (Clusters, Solver), made, decided)
         run.beams_of(report)
         run.rows += [clusters, solver]
+        if late_ns:
+            run.blame(t_ns, CENTRAL_NODE, DECISION_LATE, clusters.user.size, f"{late_ns / 1e9:g} s late")
+        if solver.status == SOLVER_HELD:
+            run.blame(t_ns, SOLVER, DECISION_HELD, clusters.user.size)
         previous, made = clusters, made + 1
         run.wall["decide"] += time.perf_counter() - begun
         yield run.env.timeout(delays[0])
@@ -182,8 +234,10 @@ def decision_ticks(run: Run) -> Iterator[simpy.Event]:
 
 
 def decide(run: Run, report: Csi, t_ns: int, previous: Clusters | None, delay_ns: int) -> tuple[Clusters, Solver]:
-    """One decision of the central node, from what it believes."""
+    """One decision of the central node, from what it believes; the one before again, if its solver fails."""
     s = run.settings
+    if previous is not None and run.faults.solver_fails(t_ns):
+        return faults.held(previous, t_ns, t_ns + delay_ns), faults.failed(t_ns)
     module, params = s.clustering
     beams = run.beams_of(report)
     seen = view(report, beams, t_ns, run.users, run.world.radio, s.coherence)
@@ -220,13 +274,12 @@ def view(report: Csi, beams: Beams, t_ns: int, users: int, radio: Radio, coheren
 
 def handover(run: Run) -> Process:
     """Each decision that arrives: what changes for whom, and the acquisitions it takes."""
-    s = run.settings
+    s, pending = run.settings, run.pending
     sets: list[handovers.Serving] = [{} for _ in range(run.users)]
-    pending: dict[tuple[int, int], simpy.Process] = {}
-    interrupted: dict[int, int] = {}
     while True:
-        decision: Clusters = yield run.decision_link.arrivals.get()
+        sent: Clusters = yield run.decision_link.arrivals.get()
         now = nominal(run.env, Stage.HANDOVER)
+        decision = receive(run, sent, now)
         before, sets = sets, handovers.serving_sets(decision.user, decision.sat, run.users, decision.spot)
         changed = handovers.changes(before, sets) if run.timeline.states else []
         run.happened += [(now, change) for change in changed]
@@ -235,27 +288,42 @@ def handover(run: Run) -> Process:
             pending.pop((user, sat)).interrupt("superseded")
         for change in changed:
             if change.interrupts and s.interruption_ns:
-                interrupted[change.user] = now + s.interruption_ns
-                run.env.process(resume(run, pending, interrupted, change.user))
+                run.interrupted[change.user] = now + s.interruption_ns
+                run.env.process(resume(run, change.user))
             for sat in change.acquires if s.acquisition_ns else ():
-                pending[change.user, sat] = run.env.process(acquire(run, pending, interrupted, change.user, sat))
-        switch(run, decision, pending, interrupted, now)
+                pending[change.user, sat] = run.env.process(acquire(run, change.user, sat))
+        switch(run, decision, now)
 
 
-def switch(
-    run: Run, decision: Clusters, pending: dict[tuple[int, int], Any], interrupted: dict[int, int], now: int
-) -> None:
-    """Put a decision in force but for the pairs still being acquired and the users interrupted."""
-    active = np.ones(decision.user.size, dtype=bool)
+def receive(run: Run, sent: Clusters, now: int) -> Clusters:
+    """What is in force with a decision that arrives: satellites that are cut off do not get it, and go on as before."""
+    before = run.timeline.states[-1].decision if run.timeline.states else faults.nothing(sent)
+    decision, lost = faults.received(sent, before, run.faults, now)
+    if lost:
+        run.blame(now, FEEDER_LINK, DECISION_LOST, lost)
+        cut = run.faults.cut_off(decision.sat, now)
+        run.mixed[sent.t_ns] = faults.joined(
+            run.in_force(sent).of(decision.sat[~cut], decision.user[~cut]),
+            run.in_force(before).of(decision.sat[cut], decision.user[cut]),
+        )
+    return decision
+
+
+def switch(run: Run, decision: Clusters, now: int) -> None:
+    """Put a decision in force but for pairs still being acquired, users interrupted and satellites that are out."""
+    pending, interrupted = run.pending, run.interrupted
+    down = run.faults.silent(decision.sat, now)
+    active = ~down
     if pending or interrupted:
         pairs = zip(decision.user.tolist(), decision.sat.tolist(), strict=True)
-        active[:] = [(u, s) not in pending and interrupted.get(u, now) <= now for u, s in pairs]
+        active &= [(u, s) not in pending and interrupted.get(u, now) <= now for u, s in pairs]
     last = run.timeline.states[-1] if run.timeline.states else None
-    if last is None or last.decision is not decision or not np.array_equal(last.active, active):
-        run.timeline.set(now, State(decision, active))
+    same = last is not None and last.decision is decision and np.array_equal(last.active, active)
+    if not same or last is None or last.down is None or not np.array_equal(last.down, down):
+        run.timeline.set(now, State(decision, active, down))
 
 
-def acquire(run: Run, pending: dict[tuple[int, int], Any], interrupted: dict[int, int], user: int, sat: int) -> Process:
+def acquire(run: Run, user: int, sat: int) -> Process:
     """A joining satellite: wait for one of its access slots, hold it while acquiring, then serve."""
     slots = run.slots.setdefault(sat, simpy.Resource(run.env, capacity=run.settings.access_slots))
     try:
@@ -264,9 +332,9 @@ def acquire(run: Run, pending: dict[tuple[int, int], Any], interrupted: dict[int
             yield run.env.timeout(run.settings.acquisition_ns)
     except simpy.Interrupt:
         return
-    pending.pop((user, sat))
+    run.pending.pop((user, sat))
     now = nominal(run.env, Stage.HANDOVER)
-    if interrupted.get(user, now) <= now:
+    if run.interrupted.get(user, now) <= now:
         activate(run, user, sat, now)
 
 
@@ -276,33 +344,52 @@ def activate(run: Run, user: int, sat: int, now: int) -> None:
     of_sat = slice(*np.searchsorted(last.decision.sat, (sat, sat + 1)).tolist())
     active = last.active.copy()
     active[of_sat] |= last.decision.user[of_sat] == user
-    run.timeline.set(now, State(last.decision, active))
+    down = run.faults.silent(last.decision.sat, now)
+    run.timeline.set(now, State(last.decision, active & ~down, down))
 
 
-def resume(run: Run, pending: dict[tuple[int, int], Any], interrupted: dict[int, int], user: int) -> Process:
+def resume(run: Run, user: int) -> Process:
     """The end of a user's interruption, unless another hard change has moved it."""
-    end = interrupted[user]
+    end = run.interrupted[user]
     yield until(run.env, end, Stage.HANDOVER)
-    if interrupted.get(user) == end:
-        del interrupted[user]
-        switch(run, run.timeline.states[-1].decision, pending, interrupted, end)
+    if run.interrupted.get(user) == end:
+        del run.interrupted[user]
+        switch(run, run.timeline.states[-1].decision, end)
+
+
+def fail(run: Run) -> Process:
+    """Each beginning and end of a fault: log it; satellites that are out fall silent, those that are back speak."""
+    for t_ns, fault, action in run.faults.edges(run.settings.end_ns):
+        yield until(run.env, t_ns, Stage.CSI)
+        silenced = [state.decision for state in run.timeline.states[-1:] if fault.kind == SATELLITE]
+        pairs = sum(int(fault.concerns(decision.sat).sum()) for decision in silenced)
+        run.note(faults.event(t_ns, fault.kind, action, fault.sat, pairs, fault.text))
+        if silenced:
+            yield until(run.env, t_ns, Stage.HANDOVER)
+            switch(run, run.timeline.states[-1].decision, t_ns)
 
 
 def sense(run: Run, s: Sensing) -> Process:
     """Each dwell: precoder, echo, detection, track; the satellite's array is held meanwhile.
 
-    A dwell whose array another service holds is lost, and its track coasts.
+    A dwell whose array another service holds, or whose satellite has failed, is lost, and its track coasts.
     """
     previous, tracks, made = None, dict[int, Track](), 0
     for _, tick in ticks(run.env, s.period_ns, Stage.SENSE, run.settings.end_ns, s.offset_ns):
         yield tick
         begun, t_ns = time.perf_counter(), nominal(run.env, Stage.SENSE)
-        at = sensing.aim(run.world, s, t_ns, made, tracks)
+        known_ns = t_ns - t_ns % run.settings.step_ns  # the last CSI, which tells who is out
+        at = sensing.aim(run.world, s, t_ns, made, tracks, known_ns)
+        fails, out = run.faults.solver_fails(t_ns), bool(run.faults.silent(np.array(at.sat), t_ns))
         with run.array(at.sat).request(priority=0) as slot:
-            free = slot.triggered or at.sat < 0
-            lost, done = partial(sensing.unused, s, at, ARRAY_BUSY), partial(sensing.dwell, run.world, s, at)
-            rows = take(run.past, s.records, made, partial(done, made, previous) if free else lost)
+            free = (slot.triggered or at.sat < 0) and not out
+            lost = partial(sensing.unused, s, at, ARRAY_BUSY)
+            done = partial(sensing.dwell, run.world, s, at, made, previous, fails)
+            rows = take(run.past, s.records, made, done if free else lost)
             run.rows += rows
+            run.blame(t_ns, SATELLITE, DWELL_LOST, int(out))
+            if fails and free and at.sat >= 0:
+                run.blame(t_ns, SOLVER, PRECODER_HELD if rows[0].sat >= 0 else DWELL_LOST, 1)
             previous, made = rows[0], made + 1
             tracks.update({int(row.target): row for row in rows if isinstance(row, Track)})
             run.wall["sense"] += time.perf_counter() - begun
@@ -367,6 +454,8 @@ def collect(run: Run, t_ns: int, end_ns: int) -> list[Record]:
     run.timeline.forget(end_ns)
     oldest = min((state.decision.csi_t_ns for state in run.timeline.states), default=0)
     run.beams = {csi_t_ns: beams for csi_t_ns, beams in run.beams.items() if csi_t_ns >= oldest}
+    in_force = {state.decision.t_ns for state in run.timeline.states}
+    run.mixed = {decided_ns: beams for decided_ns, beams in run.mixed.items() if decided_ns in in_force}
     return [*rows, *changed]
 
 
@@ -379,7 +468,7 @@ def score(run: Run, t_ns: int, states: list[tuple[int, State]]) -> tuple[Rates]:
         states,
         run.users,
         run.world.statistics,
-        lambda decision: run.beams[decision.csi_t_ns],
+        run.in_force,
         run.world.radio,
         s.coherence,
         s.ergodic_draws,
@@ -393,7 +482,8 @@ def processes(run: Run) -> list[Process]:
     sensing_processes = [sense(run, run.sensing)] if run.sensing is not None else []
     s = run.localisation
     localising = [localise(run, s, group) for group in range(len(s.groups))] if s is not None else []
-    return [csi(run), *communicating, *sensing_processes, *localising, commit(run)]
+    failing = [fail(run)] if run.faults else []  # first, so that a fault is in the log before what comes of it
+    return [*failing, csi(run), *communicating, *sensing_processes, *localising, commit(run)]
 
 
 __all__ = ["Handovers", "Run", "Settings", "processes"]

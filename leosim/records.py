@@ -393,7 +393,16 @@ class Clusters(Record):
     spot: np.ndarray = array("pair", dtype="i4", doc="number of the regional beam; -1: a beam of its own", default=-1)
 
 
-SOLVER_STATUS = {0: "optimal", 1: "fallback", 2: "inaccurate", 3: "nobody served", 4: "uniform", 5: "converged"}
+SOLVER_HELD = 6
+SOLVER_STATUS = {
+    0: "optimal",
+    1: "fallback",
+    2: "inaccurate",
+    3: "nobody served",
+    4: "uniform",
+    5: "converged",
+    SOLVER_HELD: "failed",
+}
 
 
 @dataclass(frozen=True)
@@ -404,7 +413,8 @@ class Solver(Record):
     t_ns: int
     status: np.ndarray = array(
         dtype="u1",
-        doc="0 optimal, 1 conic fallback used, 2 inaccurate, 3 nobody served, 4 uniform powers, 5 converged to a point",
+        doc="0 optimal, 1 conic fallback used, 2 inaccurate, 3 nobody served, 4 uniform powers, "
+        "5 converged to a point, 6 failed: the decision before is held",
     )
     iterations: np.ndarray = array(dtype="i4", doc="iterations of the power allocation")
     min_rate: np.ndarray = array(unit="bit s-1 Hz-1", doc="least rate of a served user, as the node believes")
@@ -752,6 +762,50 @@ class Fix(Record):
         "pair", doc="normalised estimation error squared of the position; 3 on average", default=nan
     )
     bound_m: np.ndarray = array("pair", unit="m", doc="position error bound where it truly is", default=nan)
+
+
+# ---------------------------------------------------------------------------------------------
+# Faults
+
+
+SATELLITE, FEEDER_LINK, CENTRAL_NODE, SOLVER, ELEMENTS = 0, 1, 2, 3, 4
+FAULT_KIND = {
+    SATELLITE: "satellite",
+    FEEDER_LINK: "feeder_link",
+    CENTRAL_NODE: "central_node",
+    SOLVER: "solver",
+    ELEMENTS: "elements",
+}
+BEGINS, ENDS, CSI_LOST, DECISION_LOST, DECISION_LATE, DECISION_HELD, DWELL_LOST, PRECODER_HELD = range(8)
+EVENT_ACTION = {
+    BEGINS: "begins",
+    ENDS: "ends",
+    CSI_LOST: "CSI not delivered",
+    DECISION_LOST: "decision not received",
+    DECISION_LATE: "decision late",
+    DECISION_HELD: "decision held",
+    DWELL_LOST: "dwell lost",
+    PRECODER_HELD: "precoder held",
+}
+
+
+@dataclass(frozen=True)
+class Event(Record):
+    """A fault of the scenario begins or ends, or the system does something because of it."""
+
+    GROUP: ClassVar[str] = "events"
+    t_ns: int
+    kind: np.ndarray = array(
+        dtype="u1", doc="fault: 0 satellite, 1 feeder link, 2 central node, 3 solver, 4 element sets"
+    )
+    action: np.ndarray = array(
+        dtype="u1",
+        doc="0 begins, 1 ends, 2 CSI not delivered, 3 decision not received, 4 decision late, 5 decision held, "
+        "6 dwell lost, 7 precoder held",
+    )
+    sat: np.ndarray = array(dtype="i4", doc="catalogue number of the satellite concerned; -1: several, or none")
+    count: np.ndarray = array(dtype="i4", doc="pairs of satellite and user concerned; of CSI: satellites")
+    text: np.ndarray = array(dtype="str", doc="what happened, in words")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from leosim.tables import (
     AlgorithmTable,
     CommunicationTable,
     ElementsTable,
+    FaultTable,
     HandoverTable,
     LocalisationTable,
     SensingTable,
@@ -63,6 +64,7 @@ class Scenario(Table):
     localisation: LocalisationTable | None = None
     ical: AlgorithmTable | None = None
     positioning: AlgorithmTable | None = None
+    faults: list[FaultTable] = Field([], description="[[faults]] tables: what fails during the run")
     name: str = Field("scenario", exclude=True)
     base: Path = Field(Path("."), exclude=True)
 
@@ -82,6 +84,17 @@ class Scenario(Table):
             for table in tables:
                 if table in given and getattr(self, service) is None:
                     raise ValueError(f"[{service}] beside [{table}], which is part of that service")
+        return self
+
+    @model_validator(mode="after")
+    def _faults_that_matter(self) -> Scenario:
+        for number, fault in enumerate(self.faults, 1):
+            if fault.at_s >= self.time.duration_s:
+                raise ValueError(
+                    f"at_s of fault {number} before the end of the run, {self.time.duration_s:g} s, got {fault.at_s:g}"
+                )
+            if fault.kind in ("feeder_link", "central_node", "elements") and self.communication is None:
+                raise ValueError(f'[communication] for fault {number}, kind = "{fault.kind}"')
         return self
 
     @property

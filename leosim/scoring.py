@@ -22,11 +22,13 @@ from leosim.units import NS_PER_S
 class State:
     """What is in force from one moment on: a decision, and which of its pairs are active.
 
-    active : [pair] bool, False while the satellite is being acquired or its user is interrupted
+    active : [pair] bool, False while the satellite is being acquired, is out, or its user is interrupted
+    down : [pair] bool, True while the satellite is out; None: none is
     """
 
     decision: Clusters
     active: np.ndarray
+    down: np.ndarray | None = None
 
 
 @dataclass
@@ -88,7 +90,8 @@ def score(
     for lasting_ns, state in states:
         decision = state.decision
         alive = np.bincount(decision.user[state.active], minlength=users)
-        assigned = np.bincount(decision.user, minlength=users)
+        up = decision.user if state.down is None else decision.user[~state.down]
+        assigned = np.bincount(up, minlength=users)
         outage_ns[alive > 0] -= lasting_ns
         interruption_ns[(alive == 0) & (assigned > 0)] += lasting_ns
         serving = alive.astype(np.int32)

@@ -21,6 +21,7 @@ from leosim.flights import Flights
 from leosim.precoding import InfeasibleError
 from leosim.radar import Bistatic, Receiver
 from leosim.records import (
+    HELD,
     NO_SATELLITE_IN_VIEW,
     NO_TARGET_IN_VIEW,
     ChannelStats,
@@ -124,13 +125,14 @@ class Aim:
         return -1 if self.flying is None else int(self.flying.sat[0])
 
 
-def aim(world: World, s: Sensing, t_ns: int, k: int, tracks: Mapping[int, Track]) -> Aim:
+def aim(world: World, s: Sensing, t_ns: int, k: int, tracks: Mapping[int, Track], known_ns: int | None = None) -> Aim:
     """Satellite and target of dwell k at an instant.
 
     Targets above the receiver's horizon are illuminated in turn, where they are expected. The satellite is the
-    best one by the rule among those above the receiver's mask. tracks : the last track of each target
+    best one by the rule among those above the receiver's mask that were not known to be out at known_ns.
+    tracks : the last track of each target
     """
-    flying = world.ephemeris.near(s.site, t_ns)
+    flying = world.working(s.site, t_ns, known_ns)
     above = np.isin(flying.sat, orbit.geometry(flying, s.site).sat)
     pos_enu, vel_enu = s.flights.states(t_ns / NS_PER_S)
     in_turn = np.flatnonzero(pos_enu[:, 2] > 0.0)
@@ -151,10 +153,13 @@ def aim(world: World, s: Sensing, t_ns: int, k: int, tracks: Mapping[int, Track]
     return Aim(t_ns, chosen, target, state, expected, believed)
 
 
-def dwell(world: World, s: Sensing, at: Aim, k: int, previous: IsacPrecoder | None) -> tuple[Record, ...]:
+def dwell(
+    world: World, s: Sensing, at: Aim, k: int, previous: IsacPrecoder | None, fails: bool = False
+) -> tuple[Record, ...]:
     """Dwell k: the precoder with its score, where the targets truly are, and what was made of the echo.
 
-    The satellite serves the users near the receiver that have it above their mask.
+    The satellite serves the users near the receiver that have it above their mask. Where the design fails, it
+    keeps the precoder before, if that is its own and for the same users; otherwise there is no dwell.
     Returns IsacPrecoder and Targets; with surveillance, Detection and Track too.
     Raises precoding.InfeasibleError when the algorithm is told to.
     """
@@ -166,11 +171,19 @@ def dwell(world: World, s: Sensing, at: Aim, k: int, previous: IsacPrecoder | No
     aimed, true = (radar.geometry(chosen.pos_ecef, chosen.vel_ecef, s.receiver, x) for x in (believed_ecef, true_ecef))
     stats = replace(world, radio=s.radio).statistics(t_ns, chosen.sat)
     users, kappa = downlink(s, world.users, stats, int(chosen.sat[0]))
-    module, params = s.algorithm
-    try:
-        precoder = module.design(users, illumination(s, t_ns, aimed, target), previous, params)
-    except InfeasibleError as error:
-        raise InfeasibleError(f"[isac] at {t_ns / NS_PER_S:g} s: {error}") from None
+    if fails:
+        if previous is None or int(previous.sat) != at.sat or not np.array_equal(previous.user[:-2], users.user):
+            return unused(s, at, HELD)
+        precoder = previous.replace(t_ns=t_ns, target=np.array(target), status=np.array(HELD), iterations=np.array(0))
+        precoder = precoder.replace(
+            **dict.fromkeys(("cross_range_asked_m", "cross_range_m", "snr"), np.array(math.nan))
+        )
+    else:
+        module, params = s.algorithm
+        try:
+            precoder = module.design(users, illumination(s, t_ns, aimed, target), previous, params)
+        except InfeasibleError as error:
+            raise InfeasibleError(f"[isac] at {t_ns / NS_PER_S:g} s: {error}") from None
     made = score(s, users, kappa, precoder, true, aimed, k), truth(s, t_ns, true)
     if watch is None:
         return made

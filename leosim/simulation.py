@@ -25,7 +25,7 @@ from llvmlite import binding as llvm
 from threadpoolctl import threadpool_limits
 
 import leosim
-from leosim import elements, localisation, orbit, parallel, processes, rates, sensing, stopping, windows
+from leosim import elements, fault_plan, localisation, orbit, parallel, processes, rates, sensing, stopping, windows
 from leosim import output as output_file
 from leosim import users as places
 from leosim.channel import Radio
@@ -47,6 +47,7 @@ from leosim.records import (
     Clusters,
     Csi,
     Detection,
+    Event,
     Fix,
     Geometry,
     Handovers,
@@ -110,7 +111,8 @@ class Prepared:
         """The record types of an epoch that the services of the scenario log."""
         communication = COMMUNICATION if self.settings.communicates else ()
         others = [service.records for service in (self.sensing, self.localisation) if service is not None]
-        return (Geometry, *communication, *(kind for records in others for kind in records), Timing)
+        failing = (Event,) if self.world.faults else ()
+        return (Geometry, *communication, *(kind for records in others for kind in records), *failing, Timing)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -186,12 +188,17 @@ def prepare(scenario: Scenario) -> Prepared:
             f"{scenario.time.duration_s:g} s, mask {scenario.users.mask_deg:g} degrees; lower mask_deg, "
             f"lengthen duration_s, or choose a constellation that covers the users{refused}"
         )
+    flown = ephemeris.with_failures(prepass.fail_ns)
+    old = fault_plan.old_elements(scenario, flown)
+    faults = fault_plan.faults_of(scenario, flown, old)
     world = World(
-        ephemeris=ephemeris.with_failures(prepass.fail_ns),
+        ephemeris=flown,
         users=users,
         windows=prepass.windows.advanced(windows.edge_ns(users, ephemeris.duration_ns)),
         radio=first_radio(scenario),
         extent=places.extent(users, ephemeris.duration_ns),
+        faults=faults,
+        old=tuple((faults.faults[k], orbits) for k, orbits in old.items()),
     )
     return Prepared(
         scenario=scenario,
@@ -204,7 +211,7 @@ def prepare(scenario: Scenario) -> Prepared:
         localisation=localisation_service(scenario, users),
         start_utc_ns=start_utc_ns,
         quarantine=quarantine,
-        inputs_sha256=_inputs_sha256(scenario, constellation, users),
+        inputs_sha256=_inputs_sha256(scenario, constellation, users, old),
     )
 
 
@@ -755,10 +762,14 @@ def _quarantine(constellation: Constellation, prepass: windows.Prepass) -> Quara
     )
 
 
-def _inputs_sha256(scenario: Scenario, constellation: Constellation, users: Users) -> str:
+def _inputs_sha256(
+    scenario: Scenario, constellation: Constellation, users: Users, old: Mapping[int, orbit.Ephemeris]
+) -> str:
     """Hash of all that decides the data: scenario, elements, users, algorithms, version."""
     data = scenario.as_dict()
     data["elements"]["file"] = [source.sha256 for source in constellation.sources]
+    for k, orbits in old.items():
+        data["faults"][k]["file"] = [source.sha256 for source in orbits.constellation.sources]
     data["users"].pop("file", None)
     data.pop("title", None)
     h = hashlib.sha256(json.dumps(data, sort_keys=True).encode())
@@ -784,20 +795,7 @@ def _attributes(ready: Prepared) -> dict[str, str | int | float]:
         "leosim_version": leosim.__version__,
         "step_ns": ready.settings.step_ns,
         "epochs": ready.settings.epochs,
-        "elements": json.dumps(
-            [
-                {
-                    "file": source.file,
-                    "format": source.format,
-                    "sha256": source.sha256,
-                    "median_epoch": datetime.fromtimestamp(source.median_ns / 1e9, UTC).strftime(
-                        "%Y-%m-%d %H:%M:%S UTC"
-                    ),
-                    "records": source.records,
-                }
-                for source in ready.constellation.sources
-            ]
-        ),
+        "elements": _sources(ready.constellation),
         "element_age_days": age_days,
         "libraries": json.dumps(libraries),
         "python": platform.python_version(),
@@ -805,6 +803,8 @@ def _attributes(ready: Prepared) -> dict[str, str | int | float]:
         "cpu_features": ",".join(sorted(k for k, on in llvm.get_host_cpu_features().items() if on)),
         "commit": os.environ.get("LEOSIM_COMMIT", "") or _commit(),
     }
+    for k, (_, orbits) in enumerate(ready.world.old):
+        attributes[f"old_elements_{k}"] = _sources(orbits.constellation)
     if ready.settings.communicates:
         attributes["coherence"] = ready.settings.coherence.describe()
     for folder in scenario.folders:
@@ -812,6 +812,21 @@ def _attributes(ready: Prepared) -> dict[str, str | int | float]:
         attributes[f"{folder}_source"] = text
         attributes[f"{folder}_sha256"] = sha
     return attributes
+
+
+def _sources(constellation: Constellation) -> str:
+    """The files that elements were read from, as JSON."""
+    sources = [
+        {
+            "file": source.file,
+            "format": source.format,
+            "sha256": source.sha256,
+            "median_epoch": datetime.fromtimestamp(source.median_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+            "records": source.records,
+        }
+        for source in constellation.sources
+    ]
+    return json.dumps(sources)
 
 
 def _commit() -> str:

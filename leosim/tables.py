@@ -439,6 +439,43 @@ class HandoverTable(Table):
     ping_pong_window_s: Positive = Field(10.0, description="a satellite that comes back within this time (s)")
 
 
+FAULT_KEYS = {  # those of each kind besides when, and whether it cannot do without
+    "satellite": {"satellite": True},
+    "feeder_link": {"satellite": False},
+    "central_node": {"late_s": True},
+    "solver": {},
+    "elements": {"file": True, "satellite": False},
+}
+
+
+class FaultTable(Table):
+    """Something that fails during the run."""
+
+    kind: Literal["satellite", "feeder_link", "central_node", "solver", "elements"] = Field(
+        description="what fails: a satellite, feeder links, the central node, the solvers, or the age of element sets"
+    )
+    at_s: NonNegative = Field(0.0, description="when it begins (s)")
+    duration_s: Positive | None = Field(None, description="how long it lasts (s); none: to the end")
+    satellite: int | str | None = Field(
+        None, description='satellite, feeder_link, elements: catalogue number, or pattern of names such as "LEO-1*"'
+    )
+    late_s: Positive | None = Field(None, description="central_node: how much longer a decision takes (s)")
+    file: str | None = Field(None, description="elements: old element sets of the same satellites, believed instead")
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> FaultTable:
+        keys = FAULT_KEYS[self.kind]
+        for key in ("satellite", "late_s", "file"):
+            given = getattr(self, key) is not None
+            if given and key not in keys:
+                raise ValueError(f'no {key} beside kind = "{self.kind}"')
+            if keys.get(key) and not given:
+                raise ValueError(f'{key} beside kind = "{self.kind}"')
+        if self.kind == "solver" and self.at_s == 0.0:
+            raise ValueError('at_s above 0 beside kind = "solver": at the start there is no decision to hold')
+        return self
+
+
 class AlgorithmTable(BaseModel):
     """Which algorithm, and its parameters (checked against the algorithm's own `Params`)."""
 

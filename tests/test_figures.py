@@ -177,7 +177,7 @@ def test_changes_of_beams_are_drawn_where_there_are_some(short, tmp_path: Path) 
         user_minutes = 4 * 30 / 60
         assert found.beam_per_user_minute == pytest.approx((events["kind"] == BEAM)[arrived].sum() / user_minutes)
         assert found.beam_changes_per_user_minute == pytest.approx(events["beams"][arrived].sum() / user_minutes)
-        assert "of the beam alone" in str(found)
+        assert "of the beam alone" in dict(found.rows())["handovers"]
         containers = figures.handovers(spots).containers
     for bars, column in zip(containers[4:], ["beam", "beam_changes"], strict=True):
         np.testing.assert_allclose([bar.get_width() for bar in bars], table[f"{column}_per_minute"])

@@ -122,8 +122,8 @@ def test_the_command_says_what_there_is(sensed, tmp_path, monkeypatch, capsys):
 
     code, printed = said("info", sensed.path, "--timing")
     assert code == 0
-    assert "geometry: " in printed.out
-    assert "decision" not in printed.out
+    assert "geometry and CSI" in printed.out
+    assert "couplings and clustering" not in printed.out
     code, printed = said("info", sensed.path, "--users")
     assert code == 2
     assert "only a scenario with [communication] makes them" in printed.err.replace("\n", " ")

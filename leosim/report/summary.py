@@ -15,6 +15,7 @@ from leosim.log import Log
 from leosim.records import SERVED, SOLVER_STATUS, USER_STATUS
 from leosim.report.about import algorithm, end_ns, epochs_ns, has_communication, scenario, step_ns
 from leosim.report.dwells import SensingSummary, has_sensing, sensing_summary
+from leosim.report.events import event_counts, event_rows, has_events
 from leosim.report.localised import LocalisationSummary, has_localisation, localisation_summary
 from leosim.report.tracks import TrackSummary, has_tracks, track_summary
 from leosim.units import ns_to_s
@@ -199,6 +200,7 @@ class Summary:
     """A run in numbers, and each of its services; None for a service that the run did not have.
 
     surveillance : detection and tracking, which are part of sensing
+    events : how often what happened, by fault; None for a scenario without faults
     """
 
     title: str
@@ -213,11 +215,14 @@ class Summary:
     sensing: SensingSummary | None = None
     surveillance: TrackSummary | None = None
     localisation: LocalisationSummary | None = None
+    events: dict[str, dict[str, int]] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All numbers, ready for JSON: those of communication beside those of the run, other services by name."""
         found = asdict(self)
-        services = {name: found.pop(name) for name in ("communication", "sensing", "surveillance", "localisation")}
+        services = {
+            name: found.pop(name) for name in ("communication", "sensing", "surveillance", "localisation", "events")
+        }
         communication = services.pop("communication") or {}
         return {**found, **communication, **{name: one for name, one in services.items() if one is not None}}
 
@@ -232,6 +237,7 @@ class Summary:
             ("users", f"{self.users}"),
             ("satellites", f"{self.satellites} flown, {self.quarantined} quarantined"),
             *(row for service in services if service is not None for row in service.rows()),
+            *([] if self.events is None else event_rows(self.events)),
         ]
 
     def __str__(self) -> str:
@@ -259,6 +265,7 @@ def summary(log: Log) -> Summary:
         sensing=sensing_summary(log) if has_sensing(log) else None,
         surveillance=track_summary(log) if has_tracks(log) else None,
         localisation=localisation_summary(log) if has_localisation(log) else None,
+        events=event_counts(log) if has_events(log) else None,
     )
 
 
