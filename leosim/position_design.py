@@ -19,6 +19,8 @@ FLAT = 1e-7  # relative decrease of one step below which a climb ends
 LOCALISATION_ITERATIONS = 150
 PRICE, STIFFNESS = 0.65, 2.2  # a terminal: first guess of bit/s/Hz per unit of log bound, and of the penalty's bend
 FIRST_ITERATIONS, NEXT_ITERATIONS, WARM_ITERATIONS = 40, 15, 12  # of the rounds of multipliers
+CLOSED, STIFFER = 0.6, 2.0  # of the gap in one round, or else the penalty rises by that factor
+LOOSE, PATIENCE = 0.05, 3  # log of a bound that is kept by far, rounds after which it may
 ROUNDS = 10
 INSIDE = 2e-3  # of a limit, as a log of the bound: how far inside designs aim
 HALVINGS = 30
@@ -72,9 +74,15 @@ class Aim:
             return lambda rate, bound: (bound, 0.0, 1.0)
         return lambda rate, bound: (-rate, -1.0, 0.0)
 
-    def merit(self, terminals: int, price: float) -> Merit:
-        """The augmented Lagrangian of the limit, with a multiplier of `price`."""
-        bend = STIFFNESS * terminals
+    def gap(self, point: Point, terminals: int) -> float:
+        """How far a point is outside where designs aim, as a log of the bound."""
+        if self.objective == "rate":
+            return math.log(max(point.apeb_m, 1e-300) / self.limit) + INSIDE
+        return (self.limit - point.rate) / (PRICE * terminals) + INSIDE
+
+    def merit(self, terminals: int, price: float, stiff: float = 1.0) -> Merit:
+        """The augmented Lagrangian of the limit, with a multiplier of `price`, its penalty `stiff` times the usual."""
+        bend = STIFFNESS * terminals * stiff
         if self.objective == "rate":
             limit = math.log(self.limit) - INSIDE
 
@@ -92,9 +100,9 @@ class Aim:
 
         return position_first
 
-    def next_price(self, point: Point, terminals: int, price: float) -> float:
+    def next_price(self, point: Point, terminals: int, price: float, stiff: float = 1.0) -> float:
         """The multiplier after a climb, as bit/s/Hz a unit of log bound."""
-        _, by_rate, by_bound = self.merit(terminals, price)(point.rate, math.log(max(point.apeb_m, 1e-300)))
+        _, by_rate, by_bound = self.merit(terminals, price, stiff)(point.rate, math.log(max(point.apeb_m, 1e-300)))
         return by_bound / max(-by_rate, 1e-3)
 
 
@@ -251,15 +259,31 @@ def meet(
     start : [block, stream, dim]; price : multiplier to begin with, of a design before, which also makes rounds short
     """
     price, first = (PRICE * p.terminals, FIRST_ITERATIONS) if price is None else (price, WARM_ITERATIONS)
-    point = Point(start, 0.0, math.inf)
-    total = 0
-    for turn in range(rounds):
-        limit = NEXT_ITERATIONS if turn else first
-        point = climb(p, space, point.z, aim.merit(p.terminals, price), limit)
+
+    def further(before: Point, merit: Merit, turn: int) -> Point:
+        return climb(p, space, before.z, merit, NEXT_ITERATIONS if turn else first)
+
+    return multiplied(further, Point(start, 0.0, math.inf), aim, p.terminals, price, rounds)
+
+
+def multiplied(
+    further: Callable[[Point, Merit, int], Point], point: Point, aim: Aim, terminals: int, price: float, rounds: int
+) -> Point:
+    """Rounds of multipliers until the limit is kept, and not by far unless it does not matter.
+
+    further : the climb of a round from a point, by a merit, given the number of the round
+    Where a round closes less than `CLOSED` of the gap, the penalty of the next is `STIFFER` times as high.
+    """
+    total, stiff, gap = 0, 1.0, math.inf
+    for turn in range(max(rounds, 1)):
+        point = further(point, aim.merit(terminals, price, stiff), turn)
         total += point.iterations
-        price = aim.next_price(point, p.terminals, price)
-        if turn and aim.met(point):
+        price = aim.next_price(point, terminals, price, stiff)
+        before, gap = gap, aim.gap(point, terminals)
+        if turn and aim.met(point) and (gap > -LOOSE or turn > PATIENCE):
             break
+        if gap > (1.0 - CLOSED) * before:
+            stiff *= STIFFER
     return Point(point.z, point.rate, point.apeb_m, total, price)
 
 

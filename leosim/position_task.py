@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import lru_cache
 from typing import TypeGuard
 
@@ -20,6 +21,7 @@ from leosim.records import KEPT, SHORT, IcalPrecoder, Terminals
 
 CAP_BOUND, CAP_RATE = 1.1, 0.98  # of the least bound, of the highest rate: what is asked when more is out of reach
 KNOWN_SHARE = 2 / 3  # of the terminals that a precoder before must know to be worth a start
+DOUBT = 5  # rounds after which it is asked whether the limit is within reach
 NEAR = 1e-10  # responses that agree so well count as one
 
 
@@ -57,22 +59,27 @@ def asked(terminals: Terminals, objective: str, least_rate: float) -> Aim:
     return Aim(objective, terminals.asked_m if objective == "rate" else least_rate)
 
 
-def solve(p: Problem, space: Space, start: np.ndarray, aim: Aim, price: float | None, rounds: int) -> tuple[Point, Aim]:
+def solve(p: Problem, space: Space, start: np.ndarray, aim: Aim, first: float | None, rounds: int) -> tuple[Point, Aim]:
     """The best point of a space that keeps to the limit, and the limit it was made for, capped when out of reach.
 
     Out of reach: the extreme point of the space, the least bound or the highest rate, misses it. Then a bound of
     `CAP_BOUND` of the least is asked, or `CAP_RATE` of the highest rate, so that the other quantity is not lost.
     """
-    point = position_design.meet(p, space, start, aim, price, rounds)
+    point = position_design.meet(p, space, start, aim, first, min(rounds, DOUBT))
     if aim.met(point):
         return point, aim
     safe = position_design.extreme(p, space, start, aim)
+    going: float | None = point.price
     if not aim.met(safe):
-        aim = capped(aim, safe)
-        again = position_design.meet(p, space, point.z, aim, None, rounds)
-        point = Point(again.z, again.rate, again.apeb_m, point.iterations + again.iterations, again.price)
+        aim, going = capped(aim, safe), None  # a multiplier driven up by what is out of reach would take long to fall
+    again = position_design.meet(p, space, point.z, aim, going, rounds)
+    point = replace(again, iterations=point.iterations + again.iterations)
     kept = position_design.within(p, space, point, safe, aim)
-    return Point(kept.z, kept.rate, kept.apeb_m, point.iterations + safe.iterations, point.price), aim
+    if not aim.met(point):
+        more = position_design.meet(p, space, kept.z, aim, max(point.price, price(p, space, kept.z) or 0.0), DOUBT)
+        better = more.rate > kept.rate if aim.objective == "rate" else more.apeb_m < kept.apeb_m
+        kept = more if aim.met(more) and better else kept
+    return replace(kept, iterations=point.iterations + safe.iterations), aim
 
 
 def capped(aim: Aim, best: Point) -> Aim:

@@ -13,6 +13,7 @@ from leosim.antenna import (
     element_gain,
     gram,
     phasor_product,
+    responses,
     steering,
 )
 
@@ -153,3 +154,17 @@ def test_energy_of_a_beam_of_the_array(cosines: tuple[float, float], least: floa
 def test_unknown_element_pattern() -> None:
     with pytest.raises(ValueError, match='expected "cosine" or "isotropic", got \'patch\''):
         element_gain(np.ones(2), "patch")
+
+
+def test_wideband_responses_and_their_derivatives() -> None:
+    """Against antennas written out, and central differences by the direction cosines; beam squint stretches both."""
+    cosines, stretch, h = directions(3, seed=1), np.array([0.99, 1.0, 1.02]), 1e-5
+    got = responses(cosines, 5, 4, stretch)
+    assert got.shape == (3, 3, 3, 20)
+    for b, s in enumerate(stretch):
+        np.testing.assert_allclose(got[b, :, 0], steering(s * cosines, 5, 4) / np.sqrt(20), atol=rounding)
+    np.testing.assert_allclose(np.linalg.norm(got[:, :, 0], axis=-1), 1.0, rtol=rounding)
+    for axis in range(2):
+        step = np.eye(2)[axis] * h
+        numeric = (responses(cosines + step, 5, 4, stretch) - responses(cosines - step, 5, 4, stretch)) / (2 * h)
+        np.testing.assert_allclose(got[:, :, 1 + axis], numeric[:, :, 0], atol=1e-8)

@@ -45,7 +45,8 @@ def terminals():
 
 @pytest.fixture(scope="module")
 def few():
-    return paper_drop(1, count=3, side=8)
+    """Three terminals and 64 antennas: the least bound is 7.8 m."""
+    return paper_drop(1, count=3, side=8).replace(asked_m=25.0)
 
 
 @pytest.mark.parametrize(("layout", "chains"), [("fully_connected", 5), ("tiles", 9), ("interleaved", 4)])
@@ -117,7 +118,7 @@ def test_position_at_a_least_rate(terminals):
     params = fully_digital.Params(objective="position", least_rate=rate)
     back = fully_digital.design(terminals, None, params)
     assert back.rate.sum() >= rate * (1 - rounding)
-    assert float(back.apeb_m) == pytest.approx(float(forward.apeb_m), rel=0.01)
+    assert 0.97 * float(forward.apeb_m) <= float(back.apeb_m) <= 1.005 * float(forward.apeb_m)
     lower = hybrid.design(terminals, None, hybrid.Params(objective="position", least_rate=90.0))
     assert lower.rate.sum() >= 90.0 * (1 - rounding)
     assert float(lower.apeb_m) < 2.6
@@ -127,7 +128,7 @@ def test_position_at_a_least_rate(terminals):
 def test_monotone_in_what_is_asked(few):
     rates = [
         fully_digital.design(few.replace(asked_m=m), None, fully_digital.Params()).rate.sum()
-        for m in (8.0, 15.0, 40.0, 1e6)
+        for m in (10.0, 15.0, 40.0, 1e6)
     ]
     assert np.all(np.diff(rates) > 0.0)
 
@@ -140,7 +141,8 @@ def test_bound_out_of_reach(few, design):
     short = few.replace(asked_m=0.5 * least)
     record = design.design(short, None, design.Params())
     assert int(record.status) == SHORT
-    assert float(record.apeb_m) == pytest.approx(position_task.CAP_BOUND * least, rel=0.02)
+    assert least < float(record.apeb_m) <= 1.01 * position_task.CAP_BOUND * least
+    assert record.rate.sum() > 15.0  # against 5 of the least bound itself
     honest(short, record)
     tight = design.design(few.replace(asked_m=1.03 * least), None, design.Params())
     assert int(tight.status) == REACHED
@@ -162,13 +164,15 @@ def test_rate_out_of_reach(few):
     space = position_design.whole(p)
     forced = position_design.regularised_zero_forcing(p, space)
     most = position_design.extreme(p, space, forced, position_design.Aim("position", 0.0)).rate
-    assert record.rate.sum() == pytest.approx(position_task.CAP_RATE * most, rel=0.01)
+    assert record.rate.sum() == pytest.approx(position_task.CAP_RATE * most, rel=5e-3)
     with pytest.raises(position_task.InfeasibleError, match="least_rate: expected a rate that the power allows"):
         fully_digital.design(few, None, fully_digital.Params(**params, on_infeasible="raise"))
 
 
 @pytest.mark.parametrize("seconds", [0.02, 1.0])
-@pytest.mark.parametrize(("design", "params"), [(fully_digital, {}), (hybrid, {}), (hybrid, {"layout": "tiles"})])
+@pytest.mark.parametrize(
+    ("design", "params"), [(fully_digital, {}), (hybrid, {}), (hybrid, {"layout": "tiles", "chains": 16})]
+)
 def test_warm_designs(design, params, seconds):
     now = paper_drop(2, count=5, side=16).replace(asked_m=10.0)
     chosen = design.Params(**params)
@@ -198,7 +202,7 @@ def test_carried_coefficients_keep_the_gains(few):
 
 def test_memory_of_little_use(few):
     """Another satellite, other terminals, terminals mixed up: a cold start, to the last bit."""
-    params = hybrid.Params(chains=6)
+    params = hybrid.Params(chains=18)
     cold = hybrid.design(few, None, params)
     before = hybrid.design(few, None, params)
     for useless in (
@@ -240,16 +244,16 @@ def test_terminals_without_line_of_sight(few):
 @pytest.mark.parametrize("layout", ["fully_connected", "contiguous"])
 def test_limits(layout):
     params = hybrid.Params(chains=16, layout=layout)
-    one = paper_drop(1, count=1, side=8)
+    one = paper_drop(1, count=1, side=8).replace(asked_m=10.0)
     assert int(hybrid.design(one, None, params).status) == REACHED
-    two = paper_drop(1, count=3, side=8)
+    two = paper_drop(1, count=3, side=8).replace(asked_m=30.0)
     pos = two.pos_ecef.copy()
     pos[1] = pos[0]
-    together = two.replace(pos_ecef=pos, asked_m=30.0)
+    together = two.replace(pos_ecef=pos)
     record = hybrid.design(together, None, params)
     honest(together, record)
     assert np.isfinite(record.rate).all()
-    beside = two.replace(pos_ecef=np.vstack([pos[0], pos[0] + [30.0, 0.0, 0.0], pos[2]]), asked_m=30.0)
+    beside = two.replace(pos_ecef=np.vstack([pos[0], pos[0] + [30.0, 0.0, 0.0], pos[2]]))
     assert np.isfinite(hybrid.design(beside, record, params).bound_m).all()
     silent = hybrid.design(two.replace(power_w=0.0), None, params)
     assert int(silent.status) == SHORT
@@ -269,14 +273,13 @@ def test_limits_without_chains(design):
 
 
 def test_few_chains(few):
-    """As many chains as terminals: phases have to be climbed; more chains, no lower rate."""
-    eased = few.replace(asked_m=20.0)
-    records = [hybrid.design(eased, None, hybrid.Params(chains=chains)) for chains in (3, 4, 18)]
-    digital = fully_digital.design(eased, None, fully_digital.Params()).rate.sum()
+    """As many chains as terminals: phases have to be climbed; two a digital column lose next to nothing."""
+    records = [hybrid.design(few, None, hybrid.Params(chains=chains)) for chains in (3, 18)]
+    digital = fully_digital.design(few, None, fully_digital.Params()).rate.sum()
     rates = [record.rate.sum() for record in records]
     assert all(int(record.status) == REACHED for record in records)
-    assert rates[0] < rates[1] < rates[2]
-    assert 0.98 * digital <= rates[2] <= 1.005 * digital
+    assert 0.8 * digital < rates[0] < 0.99 * digital
+    assert 0.99 * digital <= rates[1] <= 1.005 * digital
     with pytest.raises(ValueError, match="chains: expected at least 3, one for each of 3 terminals, got 2"):
         hybrid.design(few, None, hybrid.Params(chains=2))
     with pytest.raises(ValueError, match="chains: expected at most 64, one for each antenna, got 65"):

@@ -6,6 +6,7 @@ something (`phase_climb`). The next frame starts from the precoder of the one be
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from leosim import joint, phase_climb, phase_shifters, position_design, position_task
 from leosim.joint import Problem
 from leosim.phase_climb import Network
-from leosim.position_design import Aim, Point
+from leosim.position_design import Aim, Merit, Point
 from leosim.records import SHORT, IcalPrecoder, Terminals
 
 ENOUGH = 1e-2  # of the digital rate, or of its bound: less than that is not worth a joint climb
@@ -148,12 +149,12 @@ def together(
     spent = point.iterations
     made = aim
     if not aim.met(point):
-        phase, b, best = phase_climb.climb(network, phase, b, aim.alone(), position_design.LOCALISATION_ITERATIONS)
-        spent += best.iterations
-        if not aim.met(best):
-            made = position_task.capped(aim, best)
-            phase, b, point, price = rounds(network, phase, b, made, None, False, params.rounds)
-            spent += point.iterations
+        far, b_far, best = phase_climb.climb(network, phase, b, aim.alone(), position_design.LOCALISATION_ITERATIONS)
+        made = aim if aim.met(best) else position_task.capped(aim, best)
+        phase, b, point, price = rounds(network, phase, b, made, price, False, params.rounds)
+        spent += best.iterations + point.iterations
+        if not made.met(point):
+            phase, b = far, b_far
     point, made = behind(network, phase, network.analog(phase) @ b, made, price, params.rounds)
     return phase, replace(point, iterations=spent + point.iterations), made
 
@@ -162,15 +163,17 @@ def rounds(
     network: Network, phase: np.ndarray, b: np.ndarray, aim: Aim, price: float | None, warm: bool, limit: int
 ) -> tuple[np.ndarray, np.ndarray, Point, float]:
     """Rounds of multipliers on phases and baseband: phases (rad), baseband, the point, the last multiplier."""
-    terminals, spent = network.p.terminals, 0
+    terminals = network.p.terminals
     price = position_design.PRICE * terminals if price is None else price
-    for turn in range(max(limit, 1)):
+    phases = [phase]
+
+    def further(before: Point, merit: Merit, turn: int) -> Point:
         iterations = JOINT_ITERATIONS if turn < 2 and not warm else LATER_ITERATIONS
-        phase, b, point = phase_climb.climb(network, phase, b, aim.merit(terminals, price), iterations)
-        price, spent = aim.next_price(point, terminals, price), spent + point.iterations
-        if turn and aim.met(point):
-            break
-    return phase, b, replace(point, iterations=spent), price
+        phases[0], _, point = phase_climb.climb(network, phases[0], before.z, merit, iterations)
+        return point
+
+    point = position_design.multiplied(further, Point(b, 0.0, math.inf), aim, terminals, price, limit)
+    return phases[0], point.z, point, point.price
 
 
 def behind(
