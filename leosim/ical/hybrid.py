@@ -14,7 +14,7 @@ import numpy as np
 from leosim import joint, phase_climb, phase_shifters, position_design, position_task
 from leosim.joint import Problem
 from leosim.phase_climb import Network
-from leosim.position_design import Aim, Merit, Point
+from leosim.position_design import Aim, Merit, Point, Space
 from leosim.records import SHORT, IcalPrecoder, Terminals
 
 ENOUGH = 1e-2  # of the digital rate, or of its bound: less than that is not worth a joint climb
@@ -76,7 +76,8 @@ def _design(terminals: Terminals, previous: IcalPrecoder | None, params: Params)
     if before is not None and before[1] is not None and not network.fully:
         phase, point, made = together(network, before[1], before[0], aim, None, True, params)
     else:
-        phase, point, made = by_digital(network, None if before is None else before[0], aim, params)
+        found = at_once(network, before[0], previous, aim, params) if before is not None and network.fully else None
+        phase, point, made = found or by_digital(network, None if before is None else before[0], aim, params)
     if made != aim and params.on_infeasible == "raise":
         raise position_task.refuse(aim, point)
     kept = position_task.held(terminals, p, previous) if made != aim and params.on_infeasible == "hold" else None
@@ -98,6 +99,22 @@ def carried_phases(
     n = np.tile(np.arange(p.columns) - (p.columns - 1) / 2, p.rows)
     turn = np.pi * (m * moved[0] + n * moved[1])
     return previous.phase_rad + (np.repeat(turn, params.chains) if params.layout == "fully_connected" else turn)
+
+
+def at_once(
+    network: Network, target: np.ndarray, previous: IcalPrecoder | None, aim: Aim, params: Params
+) -> tuple[np.ndarray, Point, Aim] | None:
+    """Phases near the precoder before and the best baseband behind them; None if it is then worse than that was."""
+    if previous is None:
+        return None
+    p = network.p
+    phase = phase_shifters.two_phase(target, params.chains, params.layout, p.rows, p.columns)
+    space = position_design.behind(p, network.analog(phase))
+    price = position_task.price(p, space, position_design.nearest(p, space, target))
+    point, made = behind(network, phase, target, aim, price, params.rounds, space)
+    share = p.terminals / previous.user.size
+    then = Point(point.z, share * float(previous.rate.sum()), float(previous.apeb_m))
+    return (phase, point, made) if made == aim and near(aim, point, then) else None
 
 
 def by_digital(network: Network, before: np.ndarray | None, aim: Aim, params: Params) -> tuple[np.ndarray, Point, Aim]:
@@ -177,11 +194,17 @@ def rounds(
 
 
 def behind(
-    network: Network, phase: np.ndarray, near: np.ndarray, aim: Aim, price: float | None, rounds: int
+    network: Network,
+    phase: np.ndarray,
+    near: np.ndarray,
+    aim: Aim,
+    price: float | None,
+    rounds: int,
+    space: Space | None = None,
 ) -> tuple[Point, Aim]:
     """The best baseband [block, chain, stream] behind given phases, from a precoder near: the point, the limit met."""
     p, analog = network.p, network.analog(phase)
-    space = position_design.behind(p, analog)
+    space = position_design.behind(p, analog) if space is None else space
     start = position_design.nearest(p, space, near)
     point, made = position_task.solve(p, space, start, aim, price, rounds)
     return replace(point, z=phase_shifters.baseband(position_design.written(space, point.z), analog)), made
