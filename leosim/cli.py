@@ -547,7 +547,9 @@ def reproduce(
     paper: Annotated[str | None, typer.Argument(metavar="PAPER", help="such as kim2024")] = None,
     listing: Annotated[bool, typer.Option("--list", help="list papers and their figures")] = False,
     figure: Annotated[list[int] | None, typer.Option("--figure", help="a figure's number; repeatable")] = None,
-    drops: Annotated[int, typer.Option("--drops", min=2, help="random drops to average over")] = 40,
+    drops: Annotated[
+        int | None, typer.Option("--drops", min=2, help="random drops to average over, by default 40 (you2024: 4)")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="seed of the drops")] = 1,
     settings: Annotated[list[str] | None, typer.Option("--set", help="a reading, such as array=nadir")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="processes; the data are the same")] = 1,
@@ -568,6 +570,7 @@ def reproduce(
         numbers = papers.chosen(paper, figure or [])
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    drops = drops or int(module.DROPS)
     folder = output if output is not None else Path("outputs") / paper
     note = ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(reading).items())
     tables, files = {}, []

@@ -320,6 +320,14 @@ def _copies_norm2(t: Task, common: np.ndarray, own: np.ndarray) -> float:
 # Where it starts
 
 
+def regularised(p: Problem) -> np.ndarray:
+    """Regularised zero forcing: [block, ant, stream], of any power."""
+    a = (p.responses[:, :, 0] * np.sqrt(p.link.gamma)[:, None]).swapaxes(-1, -2)
+    load = p.link.noise_w * (p.terminals * p.waveform.subcarriers / p.power_w)
+    forced: np.ndarray = a @ np.linalg.inv(a.conj().swapaxes(-1, -2) @ a + np.diag(load))
+    return forced
+
+
 def digital(p: Problem, t: Task, first: np.ndarray, most: int = MOST_DIGITAL) -> np.ndarray:
     """The fully digital precoder [block, ant, stream] of the same task, at the whole power: L-BFGS in the span.
 
@@ -355,8 +363,7 @@ def digital(p: Problem, t: Task, first: np.ndarray, most: int = MOST_DIGITAL) ->
 
 def weighed(p: Problem, params: Params) -> tuple[Task, np.ndarray]:
     """The task of a problem, and the communication precoder [block, ant, stream] its W_loc is turned to."""
-    space = position_design.whole(p)
-    communication: np.ndarray = space.vectors @ position_design.regularised_zero_forcing(p, space)
+    communication = regularised(p)
     if params.rho == 1.0:
         return task(p, communication, 1.0, params.sd), communication  # no distance
     located = aligned(position_design.localisation_only(p), communication)

@@ -1,6 +1,6 @@
 """Published figures made again, a file a paper: its figures drop by drop, and what it claims of them.
 
-A paper's module has TITLE, CITATION, `FIGURES` (number -> `Figure`), `CLAIMS` and a `Reading`; pick one by name.
+A paper's module has TITLE, CITATION, DROPS, `FIGURES` (number -> `Figure`), `CLAIMS`, `Reading`; pick one by name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from leosim.report import paper_figures
+from leosim.report import paper_figures, trade_figures
 from leosim.report.paper_figures import Plot
 
 Row = dict[str, Any]
@@ -202,7 +202,10 @@ def summary(plot: Plot, table: pd.DataFrame) -> pd.DataFrame:
     lines : mean and standard error over the drops, a row a system and abscissa;
     cdf : share of the values at or below x, a row a system and finite value
     beams : mean and standard error of the power share, a row a system and stream
+    panels, trade : mean and standard error of both quantities, a row a system and abscissa, or setting
     """
+    if plot.kind in ("panels", "trade"):
+        return _both(plot, table)
     if plot.kind == "cdf":
         steps = []
         for system, group in table.groupby("system", sort=False):
@@ -215,6 +218,21 @@ def summary(plot: Plot, table: pd.DataFrame) -> pd.DataFrame:
     rows = table[table[plot.x].isna()] if plot.kind == "beams" else table
     found = rows.groupby(by, sort=False)[y].agg(mean="mean", standard_error="sem", drops="count").reset_index()
     return found.rename(columns={"mean": y})
+
+
+def _both(plot: Plot, table: pd.DataFrame) -> pd.DataFrame:
+    along, other, error = (
+        (plot.x, plot.second, "second_error") if plot.kind == "panels" else (plot.second, plot.x, "x_error")
+    )
+    wanted = {
+        plot.y: (plot.y, "mean"),
+        "standard_error": (plot.y, "sem"),
+        other: (other, "mean"),
+        error: (other, "sem"),
+        **({plot.marks: (plot.marks, "mean")} if plot.marks else {}),
+        "drops": (plot.y, "count"),
+    }
+    return table.groupby(["system", along], sort=False).agg(**wanted).reset_index()
 
 
 def patterns(plot: Plot, table: pd.DataFrame) -> pd.DataFrame:
@@ -249,7 +267,8 @@ def write(
             details.append("drops without an end leave a gap below 1")
         elif made.random:
             details.append("bars: standard error")
-        drawn = paper_figures.draw(made.plot, data, heading, details, style)
+        draw = trade_figures.draw if made.plot.kind in ("panels", "trade") else paper_figures.draw
+        drawn = draw(made.plot, data, heading, details, style)
     for suffix in (".pdf", ".png"):
         path = paper_figures.save(drawn, stem.with_suffix(suffix), style)
     return path

@@ -28,6 +28,7 @@ CITATION = (
     "S. Kim, J. Wu, B. Shim, M. Z. Win, Cell-free massive non-terrestrial networks, "
     "IEEE Journal on Selected Areas in Communications, 2024, doi:10.1109/JSAC.2024.3460080"
 )
+DROPS = 40  # when none are asked for
 
 # ---------------------------------------------------------------------------------------------
 # The setup of Section VI-A

@@ -30,6 +30,7 @@ CITATION = (
     "J. Park, J. Seong, J. Ryu, Y. Mao, W. Shin, A bistatic ISAC framework for LEO satellite systems: "
     "a rate-splitting approach, 2024"
 )
+DROPS = 40  # when none are asked for
 
 # ---------------------------------------------------------------------------------------------
 # The setup of Section V and Table I: flat Earth, x, y and z from the radar receiver

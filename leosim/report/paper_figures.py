@@ -29,12 +29,16 @@ MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 class Plot:
     """How a figure of a paper is drawn from its table.
 
-    x, y : columns; kind : "lines" (y with `standard_error` against x), "cdf" (`share` against x) or "beams" (maps
-    over x and y, and power shares); from_zero : whether the ordinate begins there
+    x, y : columns; kind : "lines" (y with `standard_error` against x), "cdf" (`share` against x), "beams" (maps
+    over x and y, and power shares), or of `trade_figures` "panels" (y and `second` against x) or "trade" (y against x,
+    both measured, along `second`); from_zero : whether the ordinate begins there
     gains : (system, x, factor): the text has another system at `factor` times this one
     limits : (value, words) on the abscissa, from the text; two at most
     level : what the colours of maps are, which then fill the figure without power shares
     lowest_db : where they begin; None: at each map's own lowest value
+    second, second_label : another column of panels, or the setting along a trade; marks, marks_label : a column that
+    is marked beside y; family : how many systems that follow each other share a colour; under : first words of those
+    that others may cover
     """
 
     title: str
@@ -48,6 +52,12 @@ class Plot:
     from_zero: bool = True
     level: str = ""
     lowest_db: float | None = None
+    second: str = ""
+    second_label: str = ""
+    marks: str = ""
+    marks_label: str = ""
+    family: int = 1
+    under: str = ""
 
 
 def draw(plot: Plot, data: pd.DataFrame, heading: str, details: Sequence[str], style: str = "default") -> Figure:
