@@ -27,7 +27,7 @@ OVERSAMPLING, FINELY = (
 CHUNK = 512  # hypotheses matched at once, which is memory
 WIDEST_SEARCH_HZ = 1e3  # deviation of the carrier that is searched for, where it is unknown
 ALIASES = 1  # delays a whole period of the subcarriers off that the prior may not exclude
-WITHIN = 0.25  # of the best score
+WITHIN, RIVAL = 0.25, 0.5  # of the best score, for a cell to be searched finely, and for its best place to be refined
 ZOOM = 5  # finer cells in a cell on each axis, about the best ones
 WIDEST = Nuisance(attitude_rad=1.0, clock_s=1.0, carrier_hz=1e5)  # what stands for an unknown offset
 
@@ -124,7 +124,8 @@ def search(
             if abs(delay_s - fine.expected_s[best]) <= coarse.gate_s:
                 seen = np.array([*fine.cosines[best], delay_s, fine.doppler_hz[best]])
                 found.append(Start(*_blend(sky, seen, width), float(fine.score[best]), coarse.looked))
-    return found
+    highest = max((start.score for start in found), default=0.0)
+    return [start for start in found if start.score >= RIVAL * highest]
 
 
 @dataclass(frozen=True)
