@@ -37,7 +37,8 @@ from leosim.units import NS_PER_S, SPEED_OF_LIGHT_M_S, rad_to_deg, s_to_ns
 from leosim.world import World
 
 HEIGHT_SIGMA_M = 100.0  # of the first belief, whose height is right
-CROWDED = 0.1  # of a beam's width: terminals this near to each other cannot be told apart
+INSTANTS = 24  # of a run that are looked at before it
+RARELY = 0.05  # of the time without an anchor goes without a warning
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def carried(world: World, s: Localisation, belief: Fix, t_ns: int) -> Fix:
     grown_m2 = (s.drift_m_s if s.belief != "truth" else 0.0) ** 2 * (since_s[1] ** 2 - since_s[0] ** 2)
     return belief.replace(
         t_ns=t_ns,
-        pos_ecef=belief.pos_ecef + (after - before) + drift * ahead_s,
+        pos_ecef=after + (belief.pos_ecef - before) + drift * ahead_s,
         covariance_m2=belief.covariance_m2 + grown_m2[:, None, None] * np.eye(3),
     )
 
@@ -378,15 +379,22 @@ def link_budget(s: Localisation, altitude_m: float, elevation_deg: float) -> dic
     return budget
 
 
-def warnings(s: Localisation, users: Users, peak_rad: float) -> tuple[str, ...]:
-    """What a scenario's localisation asks for that is likely not meant, in sentences.
+def unanchored(world: World, s: Localisation, end_ns: int) -> float:
+    """Share of the terminals' time without any satellite above the mask, from some instants of a run."""
+    alone = []
+    for k in range(INSTANTS):
+        t_ns = end_ns * k // INSTANTS
+        elevation_rad = elevations(world.flying(t_ns), places.at(world.users, t_ns)[0].pos_ecef)
+        alone.append(np.mean(~(elevation_rad >= s.mask_rad).any(axis=0)))
+    return float(np.mean(alone))
 
-    peak_rad : highest elevation of any satellite at any user within the run
-    """
-    said = []
-    if peak_rad < s.mask_rad:
-        said.append(
-            f"localisation: no satellite comes above {rad_to_deg(s.mask_rad):g} degrees, so that nobody gets a fix; "
-            "lower [localisation] mask_deg"
-        )
-    return tuple(said)
+
+def warnings(world: World, s: Localisation, end_ns: int) -> tuple[str, ...]:
+    """What a scenario's localisation asks for that is likely not meant, in sentences."""
+    share = unanchored(world, s, end_ns)
+    if share <= RARELY:
+        return ()
+    return (
+        f"localisation: terminals are without a satellite above {rad_to_deg(s.mask_rad):g} degrees in "
+        f"{100.0 * share:.0f} % of the time, and get no fix then; lower [localisation] mask_deg",
+    )

@@ -123,7 +123,7 @@ class Scenario(Table):
                 data = {name: table for name, table in data.items() if name not in TABLES_OF[key]}
             if isinstance(value, Mapping) and isinstance(data.get(key), dict):
                 for name in value:
-                    _make_room(data[key], name, value[name])
+                    _make_room(data[key], name, value[name], key)
                 data[key] = {**data[key], **value}
             else:
                 data[key] = value
@@ -173,7 +173,10 @@ TABLES_OF = {  # each service and the tables that are part of it: a service whos
     "sensing": ("isac", "detection", "tracking"),
     "localisation": ("ical", "positioning"),
 }
-SHARED_PARAMETERS = {"k_max", "candidates", "access", "radar", "on_infeasible", "cap_share"}  # of a folder's algorithms
+SHARED_PARAMETERS = {  # of all algorithms of a folder
+    "clustering": ("k_max", "candidates"),
+    "isac": ("access", "radar", "on_infeasible", "cap_share"),
+}
 
 
 def algorithms(folder: str) -> list[str]:
@@ -432,11 +435,11 @@ def set_key(data: dict[str, Any], assignment: str) -> None:
         if not isinstance(below, dict):
             raise ScenarioError(f"--set {assignment}: {part} is a value, not a table")
         data = below
-    _make_room(data, parts[-1], value)
+    _make_room(data, parts[-1], value, parts[-2] if len(parts) > 1 else "")
     data[parts[-1]] = value
 
 
-def _make_room(table: dict[str, Any], key: str, value: Any) -> None:
+def _make_room(table: dict[str, Any], key: str, value: Any, folder: str) -> None:
     """Drop from a table what cannot stand beside a new value of a key.
 
     Another kind of users drops the keys of the old kind, one noise key the other, another algorithm all
@@ -448,7 +451,7 @@ def _make_room(table: dict[str, Any], key: str, value: Any) -> None:
     elif key in ("noise_dbm", "noise_figure_db"):
         gone = {"noise_dbm", "noise_figure_db"} - {key}
     elif key == "algorithm" and table.get("algorithm") != value:
-        gone = set(table) - {"algorithm"} - SHARED_PARAMETERS
+        gone = set(table) - {"algorithm", *SHARED_PARAMETERS.get(folder, ())}
     for name in gone:
         table.pop(name, None)
 

@@ -118,10 +118,9 @@ class Prepared:
     def warnings(self) -> tuple[str, ...]:
         """What is likely not meant, in sentences."""
         sensed = sensing.warnings(self.sensing) if self.sensing is not None else ()
-        peak_rad = float(self.prepass.windows.peak_rad.max())
-        localised = (
-            localisation.warnings(self.localisation, self.users, peak_rad) if self.localisation is not None else ()
-        )
+        localised: tuple[str, ...] = ()
+        if self.localisation is not None:
+            localised = localisation.warnings(self.world, self.localisation, self.settings.end_ns)
         return (*self.prepass.warnings, *sensed, *localised)
 
     @property
