@@ -30,13 +30,13 @@ def draw(plot: Plot, data: pd.DataFrame, heading: str, details: Sequence[str], s
     perhaps `plot.marks`; of a trade, `x_error`
     Raises ValueError for an unknown style.
     """
-    look = own._style(style)
+    look = own.style_of(style)
     handles = _handles(plot, list(data["system"].unique()))
     with matplotlib.rc_context(look.context):
-        rows = math.ceil(len(handles) / own._legend_columns(look, handles))
-        scale = look.width / own._style("default").width
+        rows = math.ceil(len(handles) / own.legend_columns(look, handles))
+        scale = look.width / own.style_of("default").width
         height = scale * PANELS_HEIGHT + (rows + 4.0) * ROW_HEIGHT * look.small / 72.0
-        made = own._figure(look, look.height if look.fixed else height)
+        made = own.new_figure(look, look.height if look.fixed else height)
         if plot.kind == "panels":
             left, right = made.subplots(1, 2)
             _panel(left, plot, data, plot.y, plot.y_label, "standard_error")
@@ -48,7 +48,7 @@ def draw(plot: Plot, data: pd.DataFrame, heading: str, details: Sequence[str], s
             _trade(left, plot, data)
         _heading(made, look, heading, details)
         legend: dict[str, Any] = {"frameon": False, "fontsize": look.small, "columnspacing": 1.4, "handlelength": 1.8}
-        columns = own._legend_columns(look, handles)
+        columns = own.legend_columns(look, handles)
         made.legend(handles=handles, loc="outside lower center", ncols=columns, **legend)
     return made
 
