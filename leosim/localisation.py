@@ -159,7 +159,7 @@ def reported(world: World, s: Localisation, beliefs: Sequence[Fix], csi: Csi) ->
     for belief in beliefs:
         own[belief.user] = carried(world, s, belief, csi.t_ns).pos_ecef
         own_vel[belief.user] = (true_vel + drift)[belief.user]
-    flying = world.flying(csi.t_ns)
+    flying = world.believed(csi.t_ns)
     row = np.searchsorted(flying.sat, csi.sat)
     pos, vel = flying.pos_ecef[row], flying.vel_ecef[row]
     offset = own[csi.user] - pos
