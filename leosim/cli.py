@@ -1,7 +1,7 @@
 """The `leosim` command: thin wrappers around the public functions.
 
 stdout is the result, progress and warnings go to stderr. Exit: 0 ok, 2 usage or scenario, 3 elements,
-4 log, 5 nothing visible, 130 stopped.
+4 log, 5 nothing visible, 6 verification found differences, 130 stopped.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -33,15 +33,18 @@ from leosim import (
     omm,
     papers,
     precoding,
+    replays,
     scenario,
     sensing,
     simulation,
     stopping,
     tle,
+    verification,
     walkers,
 )
 from leosim.log import Log, LogError, open_log
 from leosim.output import unfinished_beside
+from leosim.report import compare as comparison
 from leosim.report import figures
 from leosim.report.about import has_communication
 from leosim.report.dwells import has_sensing, sensing_table
@@ -51,7 +54,7 @@ from leosim.report.stages import ALL, real_time_factor, stages
 from leosim.report.summary import per_user, summary
 from leosim.units import rad_to_deg
 
-OK, USAGE, ELEMENTS, LOG, NOTHING_VISIBLE, STOPPED = 0, 2, 3, 4, 5, 130
+OK, USAGE, ELEMENTS, LOG, NOTHING_VISIBLE, DIFFERS, STOPPED = 0, 2, 3, 4, 5, 6, 130
 FAULTS: dict[type[ValueError], int] = {
     scenario.ScenarioError: USAGE,
     elements.ElementsError: ELEMENTS,
@@ -540,6 +543,57 @@ def plot(
             except ValueError as error:
                 raise typer.BadParameter(str(error)) from None
             out.print(str(written), markup=False)
+
+
+@app.command()
+def replay(
+    path: LogArgument,
+    verify: Annotated[bool, typer.Option("--verify", help="recompute every row and compare it bit for bit")] = False,
+    settings: SetOption = None,
+    output: OutputOption = None,
+    element_files: Annotated[
+        list[Path] | None, typer.Option("--elements", help="where the element file of the log is; repeatable")
+    ] = None,
+    workers: WorkersOption = 1,
+    force: Annotated[bool, typer.Option("--force", help="overwrite the log that is there")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a log, or decide it anew with other settings without propagating again."""
+    if verify == bool(settings):
+        raise typer.BadParameter("expected either --verify or --set TABLE.KEY=VALUE (with -o NEW)")
+    with open_log(path) as log, _progress(path.stem) as show:
+        if not verify:
+            new = replays.replay(log, settings or [], output, element_files or (), workers, force, show)
+        else:
+            found = verification.verify(log, element_files or (), workers, show)
+    if verify:
+        out.print(json.dumps(found.as_dict()) if as_json else "\n".join(found.lines()), markup=False)
+        raise typer.Exit(OK if found.passed else DIFFERS)
+    err.print(f"leosim: copied: {new.attributes.get('replay_copied', 'nothing')}", markup=False, soft_wrap=True)
+    _print_summary(new, as_json, None)
+
+
+@app.command()
+def compare(
+    paths: Annotated[list[Path], typer.Argument(metavar="LOG LOG...", help="two or more logs")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="a figure: PNG, PDF or SVG by its ending")
+    ] = None,
+    style: Annotated[str, typer.Option("--style", help=f"one of {', '.join(figures.STYLES)}")] = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Which settings of logs differ, and their metrics epoch by epoch, with confidence intervals."""
+    with ExitStack() as stack:
+        logs = [stack.enter_context(open_log(path)) for path in paths]
+        try:
+            found = comparison.compare(logs)
+            if output is not None:
+                err.print(f"leosim: {found.plot(output, style)}", markup=False, soft_wrap=True)
+        except ValueError as error:
+            if isinstance(error, LogError):
+                raise
+            raise typer.BadParameter(str(error)) from None
+    out.print(json.dumps(found.as_dict()) if as_json else str(found), markup=False)
 
 
 @app.command()

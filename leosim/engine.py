@@ -27,6 +27,11 @@ class Stage(IntEnum):
     COMMIT = 6
 
 
+def clock() -> simpy.Environment:
+    """A clock at t = 0."""
+    return simpy.Environment(initial_time=0)
+
+
 def nominal(env: simpy.Environment, stage: Stage) -> int:
     """The time of the clock without the offset of the stage (ns)."""
     return int(env.now) - int(stage)
@@ -76,14 +81,14 @@ class Backhaul:
 
 
 class Past(Protocol):
-    """What `take` needs of a log: how many rows of a record type it holds, and each of them."""
+    """What `take` needs to know of what has been computed before: a log, or nothing."""
 
     def rows(self, record_type: type[Record]) -> int:
-        """Number of committed rows."""
+        """How many rows of a record type are taken instead of computed."""
         ...
 
-    def row(self, record_type: type[Record], k: int) -> Record:
-        """Row k."""
+    def take(self, types: tuple[type[Record], ...], k: int, compute: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Row k of some record types: taken, computed, or both and compared."""
         ...
 
 
@@ -94,18 +99,18 @@ class NoPast:
         """No rows."""
         return 0
 
-    def row(self, record_type: type[Record], k: int) -> Record:
-        """Never called: there are no rows."""
-        raise LookupError(f"no row {k} of {record_type.__name__}")
+    def take(self, types: tuple[type[Record], ...], k: int, compute: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Computed."""
+        return compute()
 
 
 def take(
     past: Past, types: tuple[type[Record], ...], k: int, compute: Callable[[], tuple[Any, ...]]
 ) -> tuple[Any, ...]:
-    """Row k of some record types: from the past where it is logged, computed where the past ends.
+    """Row k of some record types, as the past has it or as it is computed.
 
-    A resumed run is the event loop from t = 0 on, taking what is logged and computing the rest.
+    There are four modes, one a past. A run computes. A resumed run is the event loop from t = 0 on, taking what is
+    logged and computing the rest. A replay with other settings takes what does not depend on them. Verification
+    computes, and compares with what is logged (see `past`).
     """
-    if all(k < past.rows(record_type) for record_type in types):
-        return tuple(past.row(record_type, k) for record_type in types)
-    return compute()
+    return past.take(types, k, compute)

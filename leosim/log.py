@@ -36,7 +36,7 @@ NOT_IN_DIGEST = ("timing",)
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError)
-_BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 22
 
 
 class LogError(ValueError):
@@ -322,9 +322,24 @@ class LogGroup:
             yield self._read(column, 0, 0)
             return
         shape = self.shape(name)
-        step = max(1, _BLOCK_BYTES // max(1, math.prod(shape[1:]) * column.dtype.itemsize))
+        step = max(1, BLOCK_BYTES // max(1, math.prod(shape[1:]) * column.dtype.itemsize))
         for first in range(0, shape[0], step):
             yield self._read(column, first, min(first + step, shape[0]))
+
+    def packed_chunks(self, name: str) -> Iterator[tuple[tuple[int, ...], bytes]]:
+        """The compressed chunks of a dataset as they are in the file, each with where it begins; none without."""
+        data = self._group[self._columns[name].name]
+        if data.compression is None:
+            return
+        for k in range(data.id.get_num_chunks()):
+            place = data.id.get_chunk_info(k).chunk_offset
+            yield place, data.id.read_direct_chunk(place)[1]
+
+    def chunks(self, name: str) -> tuple[int, ...] | None:
+        """The shape of the chunks of a compressed dataset, None without compression."""
+        data = self._group[self._columns[name].name]
+        found: tuple[int, ...] | None = data.chunks if data.compression is not None else None
+        return found
 
     def field(self, name: str) -> Field:
         """Axes, dtype, unit, meaning and source equation of a field, as the file has them."""
@@ -372,17 +387,32 @@ class LogGroup:
             raise LogError(f"group {self.table.group!r} has no rows; use record()")
         if not -self._rows <= k < self._rows:
             raise IndexError(f"row {k} of group {self.table.group!r}, which has {self._rows}")
-        k %= self._rows
-        values: dict[str, Any] = {}
+        return self.read_rows(k % self._rows, k % self._rows + 1)[0]
+
+    def read_rows(self, first: int, stop: int) -> list[Record]:
+        """Records first to stop, the last one not among them: each dataset is read once for all of them."""
+        pointers = {axis: self.pointer(axis) for axis in self._entries}
+        read: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
         for field, column in self._by_field.items():
-            if column.ragged:
-                first, stop = (int(place) for place in self.pointer(column.ragged)[k : k + 2])
-                data = self._read(column, first, stop)
-            else:
-                data = self._read(column, k, k + 1)[0, ...]
-            values[field] = self._as_record(column, np.asarray(data, dtype=column.dtype))
-        lengths = {axis: int(self.size(axis)[k]) for axis in self._entries}
-        return self._record(values, lengths)
+            pointer = pointers[column.ragged] if column.ragged else None
+            ends = (first, stop) if pointer is None else (int(pointer[first]), int(pointer[stop]))
+            data = self._as_record(column, np.asarray(self._read(column, *ends), dtype=column.dtype))
+            read[field] = data, None if pointer is None else pointer[first : stop + 1] - ends[0]
+        records = []
+        for k in range(stop - first):
+            values = {
+                field: data[k, ...] if pointer is None else data[pointer[k] : pointer[k + 1]]
+                for field, (data, pointer) in read.items()
+            }
+            lengths = {axis: int(p[first + k + 1] - p[first + k]) for axis, p in pointers.items()}
+            records.append(self._record(values, lengths))
+        return records
+
+    @property
+    def row_bytes(self) -> float:
+        """Bytes of a row, on average."""
+        size = sum(math.prod(self.shape(name)) * column.dtype.itemsize for name, column in self._columns.items())
+        return size / max(1, self._rows)
 
     def record(self) -> Record:
         """The record of a static group; raises LogError for a group of rows."""

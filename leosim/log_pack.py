@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
 from leosim import parallel
-from leosim.log import Log, LogError, open_log
+from leosim.log import Log, LogError, LogGroup, open_log
 from leosim.log_files import RawFile, put_in_place, removed_on_failure, scratch_of
 from leosim.log_layout import COMPRESSION_LEVEL, Skeleton, skeleton
 from leosim.records import Record
@@ -70,6 +71,39 @@ def pack(log: Log, layout: Skeleton, each: Each) -> None:
                     _write_packed(file[table.group][column.name], blocks)
             file["committed"][...] = [counts[name] for name in layout.counters]
         put_in_place(scratch, log.path)
+
+
+def pack_beside(own: Log, source: Log, groups: Collection[str], layout: Skeleton, path: Path) -> None:
+    """Put a complete, compressed log in place: the rows of one log, and in some groups those of another.
+
+    groups : taken from `source`, which has the same layout there; `own` has no rows of them
+    """
+    counts, scratch = (
+        own.counts | {k: n for k, n in source.counts.items() if k.split("/")[0] in groups},
+        scratch_of(path),
+    )
+    with removed_on_failure(scratch), RawFile(scratch, "w+b") as raw:
+        with raw.checked(), h5py.File(raw, "w", libver=("v110", "v110")) as file:
+            layout.build(file, counts)
+            for table in (table for table in layout.tables if not table.static):
+                for column in table.columns:
+                    target = file[table.group][column.name]
+                    if table.group in groups:
+                        _take_over(target, source[table.group], column.name)
+                    else:
+                        _write_packed(target, own[table.group].blocks(column.name))
+                    raw.check()
+            file["committed"][...] = [counts[name] for name in layout.counters]
+        put_in_place(scratch, path)
+
+
+def _take_over(target: Any, source: LogGroup, name: str) -> None:
+    """The rows of a dataset of another log: its compressed chunks as they are, where they are cut the same way."""
+    if target.compression is None or source.chunks(name) != target.chunks:
+        _write_packed(target, source.blocks(name))
+        return
+    for place, chunk in source.packed_chunks(name):
+        target.id.write_direct_chunk(place, chunk)
 
 
 def _told(blocks: Iterable[np.ndarray], raw: RawFile, tell: Share) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +18,7 @@ import numpy as np
 from leosim.log import Log, LogError, locked, open_log
 from leosim.log_files import RawFile, put_in_place, removed_on_failure, scratch_of
 from leosim.log_layout import TEXT_BYTES, Table, encoded, skeleton
-from leosim.log_pack import Each, Share, in_silence, layout_of, pack
+from leosim.log_pack import Each, Share, in_silence, layout_of, pack, pack_beside
 from leosim.records import STATIC_AXES, Record
 
 
@@ -208,6 +208,16 @@ class LogWriter:
         if any(self.committed_rows.values()):
             with open_log(self.path) as log:
                 pack(log, self._skeleton, each)
+
+    def finish_beside(self, source: Log, groups: Collection[str], path: Path) -> None:
+        """Put a complete, compressed log of these rows in place, with those of another log in some groups.
+
+        The writer's own file is closed and stays: it is the caller's to remove.
+        """
+        self.commit()
+        self.close()
+        with open_log(self.path) as own:
+            pack_beside(own, source, groups, self._skeleton, path)
 
     def close(self) -> None:
         """Close the file; records that were not committed are dropped."""

@@ -37,6 +37,7 @@ from leosim.records import (
     SOLVER,
     SOLVER_HELD,
     Beams,
+    ChannelStats,
     Clusters,
     Csi,
     Event,
@@ -117,6 +118,7 @@ class Run:
     localisation: Localisation | None = None
     beliefs: list[Fix] = field(default_factory=list)
     localised: int = 0
+    statistics: Callable[[int, np.ndarray], ChannelStats] | None = None
     timeline: Timeline = field(default_factory=Timeline)
     rows: list[Record] = field(default_factory=list)
     happened: list[tuple[int, handovers.Change]] = field(default_factory=list)
@@ -172,6 +174,21 @@ class Run:
     def in_force(self, decision: Clusters) -> Beams:
         """The beams a decision is in force with."""
         return self.mixed.get(decision.t_ns) or self.beams[decision.csi_t_ns]
+
+    def truth(self, t_ns: int, sats: np.ndarray) -> ChannelStats:
+        """Statistics of some satellites with every user in view of them, at the beginning of an epoch.
+
+        Taken from the CSI of that instant where it has all of them, else computed by `statistics` (by default those
+        of the world). sats : [sat] catalogue numbers, ascending
+        """
+        csi = next((row for row in self.rows if isinstance(row, Csi) and row.t_ns == t_ns), None)
+        if csi is None or self.localisation is not None or self.world.old:  # which make it belief
+            return (self.statistics or self.world.statistics)(t_ns, sats)
+        first, stop = (np.searchsorted(csi.sat, sats, side=side) for side in ("left", "right"))
+        if (first == stop).any():
+            return (self.statistics or self.world.statistics)(t_ns, sats)
+        rows = np.concatenate([np.arange(a, b) for a, b in zip(first.tolist(), stop.tolist(), strict=True)])
+        return ChannelStats(t_ns=t_ns, **{name: getattr(csi, name)[rows] for name in ChannelStats.array_fields()})
 
     def beams_of(self, csi: Csi) -> Beams:
         """Beams made from a CSI, kept while a decision that uses them may be in force."""
@@ -450,13 +467,19 @@ def collect(run: Run, t_ns: int, end_ns: int) -> list[Record]:
     run.rows = [record for record in run.rows if record.t_ns >= end_ns]  # type: ignore[attr-defined]
     happened = [event for event in run.happened if event[0] < end_ns]
     run.happened = [event for event in run.happened if event[0] >= end_ns]
-    changed = [handovers.events(t_ns, happened)] if run.settings.communicates else []
+    changed: tuple[Record, ...] = ()
+    if run.settings.communicates:
+        changed = take(run.past, (Handovers,), t_ns // run.settings.step_ns, partial(_events, t_ns, happened))
     run.timeline.forget(end_ns)
     oldest = min((state.decision.csi_t_ns for state in run.timeline.states), default=0)
     run.beams = {csi_t_ns: beams for csi_t_ns, beams in run.beams.items() if csi_t_ns >= oldest}
     in_force = {state.decision.t_ns for state in run.timeline.states}
     run.mixed = {decided_ns: beams for decided_ns, beams in run.mixed.items() if decided_ns in in_force}
     return [*rows, *changed]
+
+
+def _events(t_ns: int, happened: list[tuple[int, handovers.Change]]) -> tuple[Handovers]:
+    return (handovers.events(t_ns, happened),)
 
 
 def score(run: Run, t_ns: int, states: list[tuple[int, State]]) -> tuple[Rates]:
@@ -467,7 +490,7 @@ def score(run: Run, t_ns: int, states: list[tuple[int, State]]) -> tuple[Rates]:
         s.step_ns,
         states,
         run.users,
-        run.world.statistics,
+        run.truth,
         run.in_force,
         run.world.radio,
         s.coherence,
@@ -486,4 +509,11 @@ def processes(run: Run) -> list[Process]:
     return [*failing, csi(run), *communicating, *sensing_processes, *localising, commit(run)]
 
 
-__all__ = ["Handovers", "Run", "Settings", "processes"]
+def play(run: Run) -> None:
+    """The event loop of a run, from t = 0 to its end."""
+    for process in processes(run):
+        run.env.process(process)
+    run.env.run(until=run.settings.end_ns + len(Stage) + 1)
+
+
+__all__ = ["Handovers", "Run", "Settings", "play", "processes"]

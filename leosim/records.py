@@ -46,6 +46,7 @@ FIXED_AXES = {
     "body": ("along", "cross", "nadir"),
 }
 STATIC_AXES = ("user", "sat", "entry")
+_FIXED_LENGTHS = {name: len(labels) for name, labels in FIXED_AXES.items()}
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,12 @@ class Record:
     GROUP: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        lengths: dict[str, int] = {name: len(labels) for name, labels in FIXED_AXES.items()}
+        lengths = dict(_FIXED_LENGTHS)
         for name, spec in self.array_fields().items():
             given = getattr(self, name)
-            if spec.dtype == "str":
+            if type(given) is np.ndarray and given.dtype == spec.dtype and given.flags.c_contiguous and given.ndim:
+                value = given  # as nearly all are, hundreds of times an epoch
+            elif spec.dtype == "str":
                 value = np.asarray(given, dtype=np.str_)
             elif np.isscalar(given) and self.__dataclass_fields__[name].metadata["fill"]:
                 value = np.full([lengths[axis] for axis in spec.axes], given, dtype=spec.dtype)
@@ -112,7 +115,8 @@ class Record:
                         f"{type(self).__name__}.{name}: axis {axis!r} has length {length}, "
                         f"but {lengths[axis]} elsewhere in the record"
                     )
-            object.__setattr__(self, name, value)
+            if value is not given:
+                object.__setattr__(self, name, value)
 
     @classmethod
     def array_fields(cls) -> dict[str, Field]:

@@ -9,7 +9,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +20,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import simpy
 from llvmlite import binding as llvm
 from threadpoolctl import threadpool_limits
 
@@ -32,11 +31,12 @@ from leosim.channel import Radio
 from leosim.downlink_pilots import Impairments
 from leosim.echo import Reception
 from leosim.elements import Constellation
-from leosim.engine import NoPast, Past
+from leosim.engine import NoPast, Past, clock
 from leosim.localisation import Localisation
 from leosim.log import Log, open_log
 from leosim.log_pack import pack_log
 from leosim.log_writer import LogWriter, create_writer, resume_writer
+from leosim.past import Logged
 from leosim.processes import Run, Settings
 from leosim.radar import Receiver
 from leosim.rates import Coherence
@@ -152,9 +152,10 @@ class Progress:
     share: float = 1.0
 
 
-def prepare(scenario: Scenario) -> Prepared:
+def prepare(scenario: Scenario, placed: Users | None = None) -> Prepared:
     """Read the elements, place the users, fly the pre-pass: all that can fail fails here, before t = 0.
 
+    placed : the users, where they are known already
     Raises ScenarioError, elements.ElementsError or NothingVisibleError, each with one clear line.
     """
     table = scenario.elements
@@ -164,7 +165,7 @@ def prepare(scenario: Scenario) -> Prepared:
         start_utc_ns = constellation.median_epoch_ns // NS_PER_S * NS_PER_S
     else:
         start_utc_ns = elements.ns_since_1970(scenario.time.start_utc)
-    users = place_users(scenario)
+    users = place_users(scenario) if placed is None else placed
     end_utc_ns = start_utc_ns + scenario.time.epochs * scenario.time.step_ns
     try:
         ephemeris = orbit.Ephemeris(
@@ -210,7 +211,9 @@ def prepare(scenario: Scenario) -> Prepared:
         localisation=localisation_service(scenario, users),
         start_utc_ns=start_utc_ns,
         quarantine=quarantine,
-        inputs_sha256=_inputs_sha256(scenario, constellation, users, old),
+        inputs_sha256=inputs_sha256(
+            scenario, _sha256(constellation), users, {k: _sha256(orbits.constellation) for k, orbits in old.items()}
+        ),
     )
 
 
@@ -394,7 +397,7 @@ def run(
         scenario = scenario.with_(seed=seed)
     ready = _prepared(scenario, prepared)
     path = Path(output) if output is not None else ready.default_output
-    attributes = _attributes(ready)
+    attributes = attributes_of(ready)
     if resume and force:
         raise ScenarioError("resume or force: expected one of them, to go on with the log or to start again, got both")
     there = None if force else output_file.finished(path, attributes)
@@ -445,13 +448,13 @@ def _write(flight: _Flight, unfinished: Log | None, attributes: dict[str, str | 
     """Write the log: from the start, from where it was cut short, or only compressed."""
     ready, path = flight.ready, flight.path
     if unfinished is None:
-        statics = (_catalogue(ready), ready.users, ready.quarantine)
+        statics = (catalogue(ready), ready.users, ready.quarantine)
         with output_file.made(path):
             writer = create_writer(path, ready.start_utc_ns, ready.logged, statics, attributes)
         _fly(flight, writer, NoPast())
         return
     with unfinished:
-        past = _Logged(unfinished)
+        past = Logged(unfinished)
         done = past.rows(Geometry)
         with output_file.disk(path, lambda: done, ready.settings.epochs):
             if unfinished.complete:
@@ -466,19 +469,6 @@ def _prepared(scenario: Scenario, prepared: Prepared | None) -> Prepared:
     if prepared is not None and prepared.scenario != scenario:
         raise ScenarioError("prepared: expected what was prepared from this scenario, got another's")
     return prepared or prepare(scenario)
-
-
-@dataclass(frozen=True)
-class _Logged(Past):
-    """The rows of an unfinished log, as the past of the run that resumes it."""
-
-    log: Log
-
-    def rows(self, record_type: type[Record]) -> int:
-        return len(self.log[record_type.GROUP])
-
-    def row(self, record_type: type[Record], k: int) -> Record:
-        return self.log[record_type.GROUP].row(k)
 
 
 def _fly(flight: _Flight, writer: LogWriter, past: Past) -> None:
@@ -521,12 +511,9 @@ def _fly(flight: _Flight, writer: LogWriter, past: Past) -> None:
             flight.check(max(k + 1, done))
 
     try:
-        with _ahead(ready, flight.workers, done) as observe:
-            env = simpy.Environment(initial_time=0)
-            run = Run(env, ready.world, s, past, log, observe, ready.sensing, ready.localisation)
-            for process in processes.processes(run):
-                env.process(process)
-            env.run(until=s.end_ns + len(processes.Stage) + 1)
+        with ahead(ready, flight.workers, done) as observe:
+            run = Run(clock(), ready.world, s, past, log, observe, ready.sensing, ready.localisation)
+            processes.play(run)
         with disk():
             writer.finish(flight.each("pack", s.epochs))
     finally:
@@ -534,7 +521,7 @@ def _fly(flight: _Flight, writer: LogWriter, past: Past) -> None:
 
 
 @contextmanager
-def _ahead(ready: Prepared, workers: int, first: int) -> Iterator[Callable[[int], tuple[Record, ...]]]:
+def ahead(ready: Prepared, workers: int, first: int) -> Iterator[Callable[[int], tuple[Record, ...]]]:
     """`observe`, with threads that work on the epochs to come: a pure map, placed by epoch."""
     s = ready.settings
     if workers <= 1:
@@ -612,7 +599,7 @@ def _communication(ready: Prepared, visible: Geometry) -> dict[str, Record]:
     """The records of the communication service at one instant, by their names in an `Epoch`."""
     s, t_ns = ready.settings, visible.t_ns
     csi = ready.world.report(visible, s.candidates, s.horizon_s)
-    this = Run(simpy.Environment(), ready.world, s, NoPast(), lambda k, rows: None, lambda t: (visible, csi))
+    this = Run(clock(), ready.world, s, NoPast(), lambda k, rows: None, lambda t: (visible, csi))
     beams, seen, clusters, solver = _decide(
         csi, ready.world.radio, s.beamforming, s.clustering, s.coherence, this.users
     )
@@ -740,7 +727,8 @@ def forecast(ready: Prepared) -> dict[str, Any]:
 # What the log says about itself
 
 
-def _catalogue(ready: Prepared) -> Catalogue:
+def catalogue(ready: Prepared) -> Catalogue:
+    """The satellites of a run, as its log names them."""
     c = ready.constellation
     return Catalogue(
         sat=c.sat,
@@ -761,14 +749,22 @@ def _quarantine(constellation: Constellation, prepass: windows.Prepass) -> Quara
     )
 
 
-def _inputs_sha256(
-    scenario: Scenario, constellation: Constellation, users: Users, old: Mapping[int, orbit.Ephemeris]
+def _sha256(constellation: Constellation) -> list[str]:
+    """Hash of each file of elements."""
+    return [source.sha256 for source in constellation.sources]
+
+
+def inputs_sha256(
+    scenario: Scenario, elements_sha256: Sequence[str], users: Users, old_sha256: Mapping[int, Sequence[str]]
 ) -> str:
-    """Hash of all that decides the data: scenario, elements, users, algorithms, version."""
+    """Hash of all that decides the data: scenario, contents of the element files, users, algorithms, version.
+
+    old_sha256 : of the files of old elements, by row of the fault
+    """
     data = scenario.as_dict()
-    data["elements"]["file"] = [source.sha256 for source in constellation.sources]
-    for k, orbits in old.items():
-        data["faults"][k]["file"] = [source.sha256 for source in orbits.constellation.sources]
+    data["elements"]["file"] = list(elements_sha256)
+    for k, files in old_sha256.items():
+        data["faults"][k]["file"] = list(files)
     data["users"].pop("file", None)
     data.pop("title", None)
     h = hashlib.sha256(json.dumps(data, sort_keys=True).encode())
@@ -781,9 +777,20 @@ def _inputs_sha256(
     return h.hexdigest()
 
 
-def _attributes(ready: Prepared) -> dict[str, str | int | float]:
+def environment() -> dict[str, str]:
+    """Versions and CPU that bits may depend on, as a log names them."""
+    return {
+        "leosim_version": leosim.__version__,
+        "libraries": json.dumps({name: importlib.metadata.version(name) for name in LIBRARIES}),
+        "python": platform.python_version(),
+        "cpu": f"{platform.machine()} {llvm.get_host_cpu_name()}",
+        "cpu_features": ",".join(sorted(k for k, on in llvm.get_host_cpu_features().items() if on)),
+    }
+
+
+def attributes_of(ready: Prepared) -> dict[str, str | int | float]:
+    """What a log says of its run."""
     scenario = ready.scenario
-    libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
     age_days = (ready.start_utc_ns - ready.constellation.median_epoch_ns) / NS_PER_S / SECONDS_PER_DAY
     attributes: dict[str, str | int | float] = {
         "title": scenario.title or scenario.name,
@@ -791,15 +798,11 @@ def _attributes(ready: Prepared) -> dict[str, str | int | float]:
         "scenario": scenario.to_json(),
         "seed": scenario.seed,
         "inputs_sha256": ready.inputs_sha256,
-        "leosim_version": leosim.__version__,
+        **environment(),
         "step_ns": ready.settings.step_ns,
         "epochs": ready.settings.epochs,
         "elements": _sources(ready.constellation),
         "element_age_days": age_days,
-        "libraries": json.dumps(libraries),
-        "python": platform.python_version(),
-        "cpu": f"{platform.machine()} {llvm.get_host_cpu_name()}",
-        "cpu_features": ",".join(sorted(k for k, on in llvm.get_host_cpu_features().items() if on)),
         "commit": os.environ.get("LEOSIM_COMMIT", "") or _commit(),
     }
     for k, (_, orbits) in enumerate(ready.world.old):

@@ -75,21 +75,9 @@ def test_a_link_without_a_queue_keeps_the_latest_message_only():
     assert link.arrivals.items == []
 
 
-def test_take_computes_where_the_past_ends():
-    class Past:
-        def rows(self, record_type):
-            return {Rates: 3, Clusters: 2}[record_type]
-
-        def row(self, record_type, k):
-            return (record_type.__name__, k)
-
-    compute = lambda: ("computed",)  # noqa: E731
-    assert take(Past(), (Rates,), 2, compute) == (("Rates", 2),)
-    assert take(Past(), (Rates,), 3, compute) == ("computed",)
-    assert take(Past(), (Rates, Clusters), 2, compute) == ("computed",)
-    assert take(NoPast(), (Rates,), 0, compute) == ("computed",)
-    with pytest.raises(LookupError):
-        NoPast().row(Rates, 0)
+def test_a_run_from_scratch_computes_everything():
+    assert take(NoPast(), (Rates, Clusters), 0, lambda: ("computed", "too")) == ("computed", "too")
+    assert NoPast().rows(Rates) == 0
 
 
 def state(name):
