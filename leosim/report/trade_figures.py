@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from leosim.report import look as own
 from leosim.report.look import BLACK, CYCLE, DASHES
@@ -102,6 +102,7 @@ def _trade(ax: Axes, plot: Plot, data: pd.DataFrame) -> None:
         x, y, x_error, y_error = (group[name] for name in (plot.x, plot.y, "x_error", "standard_error"))
         ax.errorbar(x, y, xerr=x_error, yerr=y_error, capsize=2.0, elinewidth=0.8, **look)
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     plain(ax, "x")
     ax.set_xlabel(plot.x_label)
     ax.set_ylabel(plot.y_label)
