@@ -248,7 +248,7 @@ def localise(
         module, params = s.positioning
         found = believed_after(found, module.fix(pilots, prior, params), member)
     every_m = np.full(here.user.size, math.nan)
-    every_m[member] = bound_m
+    every_m[member] = np.where(p.heard, bound_m, math.nan)
     return precoder, scored(world, found.replace(bound_m=every_m))
 
 

@@ -765,7 +765,9 @@ class Fix(Record):
     nees: np.ndarray = array(
         "pair", doc="normalised estimation error squared of the position; 3 on average", default=nan
     )
-    bound_m: np.ndarray = array("pair", unit="m", doc="position error bound where it truly is", default=nan)
+    bound_m: np.ndarray = array(
+        "pair", unit="m", doc="position error bound where it truly is; nan: no pilots or no line of sight", default=nan
+    )
 
 
 # ---------------------------------------------------------------------------------------------

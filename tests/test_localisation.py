@@ -324,6 +324,8 @@ def test_real_satellites_localise(tmp_path):
         in_sight = np.isin(each.user, stats.user[stats.kappa > 0.0])
         assert in_sight.mean() > 0.5
         np.testing.assert_array_equal(each.status == FIXED, in_sight)
+        np.testing.assert_array_equal(np.isfinite(each.bound_m), in_sight)
+        assert periods(log).bound_m[1:].max() < 20.2  # what is asked, and what a fix is off costs nothing
         later = each[(each.t_s >= 1) & (each.status == FIXED)]
         assert math.sqrt((later.error_m**2).mean()) < 60.0
         assert 0.4 < later.nees.mean() / 3 < 2.0
