@@ -32,6 +32,7 @@ from leosim import (
     localisation,
     omm,
     papers,
+    position_task,
     precoding,
     replays,
     scenario,
@@ -61,6 +62,7 @@ FAULTS: dict[type[ValueError], int] = {
     LogError: LOG,
     simulation.NothingVisibleError: NOTHING_VISIBLE,
     precoding.InfeasibleError: USAGE,
+    position_task.InfeasibleError: USAGE,
 }
 
 # The base of usage errors: of click, or of the copy of it that newer versions of typer bring along.

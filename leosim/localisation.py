@@ -20,6 +20,7 @@ from leosim.channel import Radio
 from leosim.downlink_pilots import Frames, Impairments, Prior
 from leosim.frames import ecef_to_geodetic, local_axes
 from leosim.ofdm import Waveform
+from leosim.position_task import InfeasibleError
 from leosim.records import (
     FIXED,
     NO_ANCHOR,
@@ -219,7 +220,7 @@ def localise(
     """The k-th fix of a group: the precoder of its anchor, scored where the terminals truly are, and their positions.
 
     A terminal that does not have the anchor above the mask, and one whose fix is refused or flagged, goes on believing
-    what it did.
+    what it did. Raises position_task.InfeasibleError when the algorithm is told to.
     """
     here = carried(world, s, belief, t_ns)
     flying = world.flying(t_ns)
@@ -234,7 +235,10 @@ def localise(
     module, params = s.algorithm
     believed = true.replace(pos_ecef=here.pos_ecef[member], vel_ecef=(true_vel + drift)[true.user])
     p = joint.problem(true)
-    precoder: IcalPrecoder = module.design(believed, previous, params)
+    try:
+        precoder: IcalPrecoder = module.design(believed, previous, params)
+    except InfeasibleError as error:
+        raise InfeasibleError(f"[ical] at {t_ns / NS_PER_S:g} s: {error}") from None
     weights = joint.weights(precoder, p.rows, p.columns, p.waveform)
     gains = p.gains(weights)
     bound_m = np.sqrt(p.speb(gains)[0])

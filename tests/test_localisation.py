@@ -10,6 +10,7 @@ from leosim import joint, localisation, orbit, simulation, users
 from leosim.antenna import steering
 from leosim.frames import ecef_to_geodetic
 from leosim.log import open_log
+from leosim.position_task import InfeasibleError
 from leosim.records import FIXED, NO_ANCHOR, NO_FIX, REFUSED_FIX
 from leosim.report.localised import localisation_table, periods, terminals
 from leosim.scenario import ScenarioError, load_scenario
@@ -287,6 +288,12 @@ def test_hardly_any_power_refuses_fixes_and_moves_nobody(tmp_path):
         assert set(log["fixes"]["status"].tolist()) == {REFUSED_FIX}
         assert log["fixes"]["error_m"].min() > 990.0
         assert log["ical"]["true_rate"].max() < 0.1
+
+
+def test_a_bound_out_of_reach_says_when_if_it_is_to_raise(tmp_path):
+    harsh = scenario(1, target_m=0.01, ical={"algorithm": "fully_digital", "on_infeasible": "raise"})
+    with pytest.raises(InfeasibleError, match=r"^\[ical\] at 0 s: "):
+        simulation.run(harsh, tmp_path / "run.h5")
 
 
 def test_a_service_by_itself_needs_its_table():
