@@ -258,9 +258,11 @@ def receive(
     response = amplitude[:, None] * radar.response(receiver, arrival, heard.steered)
     block = response.T.astype(np.complex64) @ waves
     if reception.noise:
-        parts = draw_noise.standard_normal((len(block), 2 * snapshots), dtype=np.float32)
-        parts *= np.float32(math.sqrt(0.5))
-        block += parts.view(np.complex64)
+        parts = np.empty(2 * snapshots, dtype=np.float32)
+        for channel in block:  # one by one, as all of it does not fit a cache
+            draw_noise.standard_normal(out=parts, dtype=np.float32)
+            parts *= np.float32(math.sqrt(0.5))
+            channel += parts.view(np.complex64)
     return Echo(**{**vars(heard), "block": block, "reference_hz": reference_hz})
 
 

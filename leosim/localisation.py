@@ -22,6 +22,7 @@ from leosim.frames import ecef_to_geodetic, local_axes
 from leosim.ofdm import Waveform
 from leosim.position_task import InfeasibleError
 from leosim.records import (
+    ARRAY_BUSY,
     FIXED,
     NO_ANCHOR,
     NO_FIX,
@@ -226,7 +227,7 @@ def localise(
     flying = world.flying(t_ns)
     row = int(np.searchsorted(flying.sat, sat))
     if sat < 0 or row >= flying.sat.size or flying.sat[row] != sat:
-        return nobody(s, t_ns), scored(world, without_fix(here))
+        return nobody(s, t_ns, NO_ANCHOR), scored(world, without_fix(here))
     flying = one(flying, row)
     above = elevations(flying, here.pos_ecef)[0] >= s.mask_rad
     (true_vel, drift), everybody = own_velocity(world, s, t_ns), places.at(world.users, t_ns)[0].pos_ecef
@@ -334,13 +335,18 @@ def scored(world: World, fix: Fix) -> Fix:
     return fix.replace(error_m=np.linalg.norm(off, axis=1), nees=nees)
 
 
-def nobody(s: Localisation, t_ns: int) -> IcalPrecoder:
-    """The record of a group without an anchor."""
+def unused(world: World, s: Localisation, t_ns: int, belief: Fix) -> tuple[IcalPrecoder, Fix]:
+    """The records of a period whose anchor's array is busy throughout: no pilots, everybody believes what they did."""
+    return nobody(s, t_ns, ARRAY_BUSY), scored(world, without_fix(carried(world, s, belief, t_ns)))
+
+
+def nobody(s: Localisation, t_ns: int, status: int) -> IcalPrecoder:
+    """The record of a group without an anchor, or without its array."""
     nothing = np.empty(0)
     return IcalPrecoder(
         t_ns=t_ns,
         sat=np.array(-1),
-        status=np.array(NO_ANCHOR),
+        status=np.array(status),
         iterations=np.array(0),
         layout=np.array(0),
         chains=np.array(0),

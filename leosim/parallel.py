@@ -1,4 +1,7 @@
-"""A map over ranges on threads: every result has its place, so the number of workers leaves no trace."""
+"""Work on threads: every result has its place, so the number of workers leaves no trace.
+
+A map over ranges, and pure functions that are begun before their results are needed.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
+from typing import TypeVar
 
 CHUNKS_A_WORKER = 4  # ranges differ in cost
+
+T = TypeVar("T")
 
 _POOL: ContextVar[tuple[int, ThreadPoolExecutor | None]] = ContextVar("leosim_workers", default=(1, None))
 
 
 @contextmanager
 def workers(count: int) -> Iterator[None]:
-    """Let `each_range` use `count` threads in the body; one: none but the caller's."""
+    """Let `each_range` and `begin` use `count` threads in the body; one: none but the caller's."""
     if count <= 1:
         before = _POOL.set((1, None))
         try:
@@ -29,11 +35,25 @@ def workers(count: int) -> Iterator[None]:
             yield
         finally:
             _POOL.reset(before)
+            pool.shutdown(cancel_futures=True)  # nobody asks any more for what has not begun
 
 
 def count() -> int:
-    """Threads that `each_range` may use."""
+    """Threads that `each_range` and `begin` may use."""
     return _POOL.get()[0]
+
+
+def begin(function: Callable[[], T]) -> Callable[[], T]:
+    """Begin a pure function on a free thread; what is returned gives its result, once.
+
+    Whoever asks before a thread has come to it computes it himself, so nobody waits for work that waits, and without
+    threads all is computed when it is asked for.
+    """
+    pool = _POOL.get()[1]
+    if pool is None:
+        return function
+    future = pool.submit(function)
+    return lambda: function() if future.cancel() else future.result()
 
 
 def each_range(total: int, function: Callable[[int, int], None]) -> None:
@@ -56,4 +76,5 @@ def each_range(total: int, function: Callable[[int, int], None]) -> None:
     futures = [pool.submit(work) for _ in range(number - 1)]
     work()
     for future in futures:
-        future.result()
+        if not future.cancel():  # a thread busy with something else has not come to it, and all is done
+            future.result()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import simpy
 
-from leosim import faults, localisation, rates, scoring, sensing
+from leosim import faults, localisation, parallel, rates, scoring, sensing
 from leosim import handover as handovers
 from leosim.channel import Radio
 from leosim.engine import Backhaul, Past, Stage, nominal, take, ticks, until
@@ -101,9 +101,25 @@ class Settings:
 
 
 @dataclass
+class Promised:
+    """Rows of an instant that may still be computed beside the event loop; who asks for them waits for them."""
+
+    t_ns: int
+    ask: Callable[[], tuple[Any, ...]]
+    found: tuple[Any, ...] | None = None
+
+    def rows(self) -> tuple[Any, ...]:
+        """The rows."""
+        if self.found is None:
+            self.found = self.ask()
+        return self.found
+
+
+@dataclass
 class Run:
     """What the processes of one run share: the world, the links, the timeline, the rows of the epoch.
 
+    beliefs : where each group of terminals believes to be, with the precoder before it; promised : rows to come
     pending : the acquisitions under way, by user and satellite; interrupted : until when a user is (ns)
     beams : those made from a CSI, by its time; mixed : those in force with a decision that not all satellites got
     """
@@ -116,11 +132,12 @@ class Run:
     observe: Callable[[int], tuple[Record, ...]]
     sensing: Sensing | None = None
     localisation: Localisation | None = None
-    beliefs: list[Fix] = field(default_factory=list)
+    beliefs: list[Promised] = field(default_factory=list)
     localised: int = 0
     statistics: Callable[[int, np.ndarray], ChannelStats] | None = None
     timeline: Timeline = field(default_factory=Timeline)
     rows: list[Record] = field(default_factory=list)
+    promised: list[Promised] = field(default_factory=list)
     happened: list[tuple[int, handovers.Change]] = field(default_factory=list)
     pending: dict[tuple[int, int], Any] = field(default_factory=dict)
     interrupted: dict[int, int] = field(default_factory=dict)
@@ -136,7 +153,8 @@ class Run:
         self.slots: dict[int, simpy.Resource] = {}
         self.arrays: dict[int, simpy.PriorityResource] = {}
         if self.localisation is not None:
-            self.beliefs = list(localisation.first_beliefs(self.world, self.localisation))
+            first = localisation.first_beliefs(self.world, self.localisation)
+            self.beliefs = [Promised(0, tuple, (None, fix)) for fix in first]
 
     @property
     def users(self) -> int:
@@ -154,7 +172,26 @@ class Run:
             return seen
         visible, csi = seen
         assert isinstance(csi, Csi)
-        return visible, localisation.reported(self.world, self.localisation, self.beliefs, csi)
+        beliefs = [belief.rows()[1] for belief in self.beliefs]
+        return visible, localisation.reported(self.world, self.localisation, beliefs, csi)
+
+    def promise(
+        self, stage: str, t_ns: int, types: tuple[type[Record], ...], k: int, compute: Callable[[], tuple[Any, ...]]
+    ) -> Promised:
+        """Row k of some record types, for the log of its epoch: begun now, on another thread if there is one."""
+        begun = time.perf_counter()
+        taken = all(k < self.past.rows(record_type) for record_type in types)
+        found = compute if taken else parallel.begin(compute)
+
+        def ask() -> tuple[Any, ...]:
+            since = time.perf_counter()
+            rows = take(self.past, types, k, found)
+            self.wall[stage] += time.perf_counter() - since
+            return rows
+
+        self.promised.append(Promised(t_ns, ask))
+        self.wall[stage] += time.perf_counter() - begun
+        return self.promised[-1]
 
     @property
     def faults(self) -> Faults:
@@ -204,6 +241,8 @@ def csi(run: Run) -> Process:
     types: tuple[type[Record], ...] = (Geometry, Csi) if s.communicates else (Geometry,)
     for k, tick in ticks(run.env, s.step_ns, Stage.CSI, s.end_ns):
         yield tick
+        for belief in run.beliefs:
+            belief.rows()  # waiting for fixes is not a part of this stage
         begun = time.perf_counter()
         seen = take(run.past, types, k, partial(run.report, k * s.step_ns))
         run.rows += seen
@@ -391,25 +430,26 @@ def sense(run: Run, s: Sensing) -> Process:
 
     A dwell whose array another service holds, or whose satellite has failed, is lost, and its track coasts.
     """
-    previous, tracks, made = None, dict[int, Track](), 0
+    previous, tracks, made, last = None, dict[int, Track](), 0, None
     for _, tick in ticks(run.env, s.period_ns, Stage.SENSE, run.settings.end_ns, s.offset_ns):
         yield tick
+        if last is not None:
+            previous = last.rows()[0]
+            tracks.update({int(row.target): row for row in last.rows() if isinstance(row, Track)})
         begun, t_ns = time.perf_counter(), nominal(run.env, Stage.SENSE)
         known_ns = t_ns - t_ns % run.settings.step_ns  # the last CSI, which tells who is out
         at = sensing.aim(run.world, s, t_ns, made, tracks, known_ns)
         fails, out = run.faults.solver_fails(t_ns), bool(run.faults.silent(np.array(at.sat), t_ns))
+        run.wall["sense"] += time.perf_counter() - begun
         with run.array(at.sat).request(priority=0) as slot:
             free = (slot.triggered or at.sat < 0) and not out
             lost = partial(sensing.unused, s, at, ARRAY_BUSY)
             done = partial(sensing.dwell, run.world, s, at, made, previous, fails)
-            rows = take(run.past, s.records, made, done if free else lost)
-            run.rows += rows
+            last = run.promise("sense", t_ns, s.records, made, done if free else lost)
             run.blame(t_ns, SATELLITE, DWELL_LOST, int(out))
             if fails and free and at.sat >= 0:
-                run.blame(t_ns, SOLVER, PRECODER_HELD if rows[0].sat >= 0 else DWELL_LOST, 1)
-            previous, made = rows[0], made + 1
-            tracks.update({int(row.target): row for row in rows if isinstance(row, Track)})
-            run.wall["sense"] += time.perf_counter() - begun
+                run.blame(t_ns, SOLVER, PRECODER_HELD if last.rows()[0].sat >= 0 else DWELL_LOST, 1)
+            made += 1
             if free:  # and again at the end of the dwell, to whoever asks then
                 yield until(run.env, t_ns + s.dwell_ns, Stage.CSI)
 
@@ -417,29 +457,38 @@ def sense(run: Run, s: Sensing) -> Process:
 def localise(run: Run, s: Localisation, group: int) -> Process:
     """Each period: a precoder for a group of terminals, pilots, fixes; the anchor's array is held meanwhile.
 
-    Where another service holds the array, the frames begin when it is free.
+    Where another service or group holds the array, the frames begin when it is free.
     """
-    previous, made, end_ns = None, 0, run.settings.end_ns - s.hold_ns  # fixes that would end later are not begun
+    made, end_ns = 0, run.settings.end_ns - s.hold_ns  # fixes that would end later are not begun
     for _, tick in ticks(run.env, s.period_ns, Stage.LOCALISE, end_ns + 1, s.offset_ns):
         yield tick
-        t_ns = nominal(run.env, Stage.LOCALISE)
-        sat = localisation.anchor(run.world, s, t_ns, run.beliefs[group])
+        t_ns, (previous, belief) = nominal(run.env, Stage.LOCALISE), run.beliefs[group].rows()
+        sat = localisation.anchor(run.world, s, t_ns, belief)
         with run.array(sat).request(priority=1) as slot:
             if sat >= 0 and not slot.triggered:
-                yield slot
-                yield until(run.env, int(run.env.now), Stage.LOCALISE)
+                yield from queue(run, s, t_ns, belief, slot)
                 t_ns = nominal(run.env, Stage.LOCALISE)
             if t_ns > end_ns:
                 return
-            begun = time.perf_counter()
-            at = partial(localisation.localise, run.world, s, t_ns, group, made, sat)
-            rows = take(run.past, s.records, run.localised, partial(at, run.beliefs[group], previous))
-            run.rows += rows
-            previous, made, run.localised = rows[0], made + 1, run.localised + 1
-            run.wall["localise"] += time.perf_counter() - begun
+            at = partial(localisation.localise, run.world, s, t_ns, group, made, sat, belief, previous)
+            found = run.promise("localise", t_ns, s.records, run.localised, at)
+            made, run.localised = made + 1, run.localised + 1
             if sat >= 0:
                 yield until(run.env, t_ns + s.hold_ns, Stage.CSI)
-        run.beliefs[group] = rows[1]
+        run.beliefs[group] = found
+
+
+def queue(run: Run, s: Localisation, t_ns: int, belief: Fix, slot: simpy.Event) -> Process:
+    """Wait for an array; each period that begins meanwhile is one without fixes, which the log says."""
+    due_ns = t_ns + s.period_ns
+    while True:
+        yield slot | until(run.env, due_ns, Stage.LOCALISE)
+        if slot.triggered:
+            break
+        at = partial(localisation.unused, run.world, s, due_ns, belief)
+        run.promise("localise", due_ns, s.records, run.localised, at)
+        run.localised, due_ns = run.localised + 1, due_ns + s.period_ns
+    yield until(run.env, int(run.env.now), Stage.LOCALISE)
 
 
 def commit(run: Run) -> Process:
@@ -454,6 +503,8 @@ def commit(run: Run) -> Process:
             states = run.timeline.between(t_ns, end_ns)
             scored = take(run.past, (Rates,), k, partial(score, run, t_ns, states))
             run.wall["score"] += time.perf_counter() - begun
+        run.rows += [row for promised in run.promised if promised.t_ns < end_ns for row in promised.rows()]
+        run.promised = [promised for promised in run.promised if promised.t_ns >= end_ns]
         begun, before = time.perf_counter(), run.since
         seconds = {f"{stage}_s": np.array(wall) for stage, wall in (run.wall | {"wall": begun - before}).items()}
         run.since = begun

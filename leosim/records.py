@@ -688,6 +688,7 @@ ICAL_STATUS = {
     KEPT: "held",
     NO_ANCHOR: "no satellite in view",
     NO_TERMINAL: "no terminal in view",
+    ARRAY_BUSY: "array busy",
 }
 
 
@@ -705,7 +706,8 @@ class IcalPrecoder(Record):
     t_ns: int
     sat: np.ndarray = array(dtype="i4", doc="catalogue number of the satellite; -1: none")
     status: np.ndarray = array(
-        dtype="u1", doc="0 target reached, 1 target out of reach, 2 held, 3 no satellite, 4 no terminal in view"
+        dtype="u1",
+        doc="0 target reached, 1 target out of reach, 2 held, 3 no satellite, 4 no terminal in view, 5 array busy",
     )
     iterations: np.ndarray = array(dtype="i4", doc="iterations of the design, all its stages together")
     layout: np.ndarray = array(
@@ -735,7 +737,7 @@ FIX_STATUS = {
     FIXED: "fixed",
     REFUSED_FIX: "refused: pilots too weak",
     OUTLIER: "flagged as an outlier",
-    NO_FIX: "no satellite",
+    NO_FIX: "no pilots",
 }
 
 
@@ -751,7 +753,7 @@ class Fix(Record):
     user: np.ndarray = array("pair", dtype="i4", doc="row of the user")
     sat: np.ndarray = array("pair", dtype="i4", doc="catalogue number of the satellite that sent the pilots; -1: none")
     status: np.ndarray = array(
-        "pair", dtype="u1", doc="0 fixed, 1 refused: too weak, 2 flagged as outlier, 3 no satellite"
+        "pair", dtype="u1", doc="0 fixed, 1 refused: too weak, 2 flagged as outlier, 3 no pilots"
     )
     pos_ecef: np.ndarray = array("pair", "xyz", unit="m", doc="believed position, ITRS")
     covariance_m2: np.ndarray = array("pair", "xyz", "by_xyz", unit="m2", doc="covariance of the believed position")

@@ -167,7 +167,7 @@ def replay(
     with threadpool_limits(1), parallel.workers(workers), output_file.made(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with output_file.alone(path):
-            _decide_anew(log, ready, kept, path, workers, progress)
+            _decide_anew(log, ready, kept, path, progress)
     return open_log(path)
 
 
@@ -192,9 +192,7 @@ def _kept(log: Log, changed: set[str]) -> tuple[type[Record], ...]:
     return tuple(kept)
 
 
-def _decide_anew(
-    log: Log, ready: Prepared, kept: tuple[type[Record], ...], path: Path, workers: int, progress: Tell | None
-) -> None:
+def _decide_anew(log: Log, ready: Prepared, kept: tuple[type[Record], ...], path: Path, progress: Tell | None) -> None:
     s, past = ready.settings, Logged(log, kept)
     attributes = simulation.attributes_of(ready) | _origin(log, kept)
     data = ready.scenario.as_dict()
@@ -219,9 +217,9 @@ def _decide_anew(
             if (k + 1) % EPOCHS_A_COMMIT == 0:
                 writer.commit()
 
-        with simulation.ahead(ready, workers, past.rows(Csi if s.communicates else Geometry)) as observe:
-            tell = teller(s, progress, write)
-            processes.play(Run(engine.clock(), ready.world, s, past, tell, observe, sensing, localisation))
+        observe = simulation.ahead(ready, past.rows(Csi if s.communicates else Geometry))
+        tell = teller(s, progress, write)
+        processes.play(Run(engine.clock(), ready.world, s, past, tell, observe, sensing, localisation))
         writer.finish_beside(log, [kind.GROUP for kind in kept], path)
 
 

@@ -9,9 +9,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -410,7 +408,7 @@ def run(
             path.parent.mkdir(parents=True, exist_ok=True)
         with output_file.alone(path):
             unfinished = None if force else output_file.existing(path, attributes, ready.users, resume)
-            _write(_Flight(ready, path, workers, progress, asked), unfinished, attributes)
+            _write(_Flight(ready, path, progress, asked), unfinished, attributes)
     return open_log(path)
 
 
@@ -420,7 +418,6 @@ class _Flight:
 
     ready: Prepared
     path: Path
-    workers: int
     progress: Callable[[Progress], None] | None
     stop: Stop
 
@@ -511,37 +508,27 @@ def _fly(flight: _Flight, writer: LogWriter, past: Past) -> None:
             flight.check(max(k + 1, done))
 
     try:
-        with ahead(ready, flight.workers, done) as observe:
-            run = Run(clock(), ready.world, s, past, log, observe, ready.sensing, ready.localisation)
-            processes.play(run)
+        observe = ahead(ready, done)
+        processes.play(Run(clock(), ready.world, s, past, log, observe, ready.sensing, ready.localisation))
         with disk():
             writer.finish(flight.each("pack", s.epochs))
     finally:
         writer.close()
 
 
-@contextmanager
-def ahead(ready: Prepared, workers: int, first: int) -> Iterator[Callable[[int], tuple[Record, ...]]]:
+def ahead(ready: Prepared, first: int) -> Callable[[int], tuple[Record, ...]]:
     """`observe`, with threads that work on the epochs to come: a pure map, placed by epoch."""
-    s = ready.settings
-    if workers <= 1:
-        yield lambda t_ns: observe(ready.world, s, t_ns)
-        return
-    with ThreadPoolExecutor(workers - 1) as pool:
-        futures: dict[int, Future[tuple[Record, ...]]] = {}
+    s, reach = ready.settings, 2 * parallel.count() if parallel.count() > 1 else 1
+    begun: dict[int, Callable[[], tuple[Record, ...]]] = {}
 
-        def result(t_ns: int) -> tuple[Record, ...]:
-            k = t_ns // s.step_ns
-            for i in range(k, min(k + 2 * workers, s.epochs)):
-                if i >= first and i not in futures:
-                    futures[i] = pool.submit(observe, ready.world, s, i * s.step_ns)
-            return futures.pop(k).result()
+    def result(t_ns: int) -> tuple[Record, ...]:
+        k = t_ns // s.step_ns
+        for i in range(k, min(k + reach, s.epochs)):
+            if i >= first and i not in begun:
+                begun[i] = parallel.begin(partial(observe, ready.world, s, i * s.step_ns))
+        return begun.pop(k)()
 
-        try:
-            yield result
-        finally:
-            for future in futures.values():
-                future.cancel()
+    return result
 
 
 def observe(world: World, s: Settings, t_ns: int) -> tuple[Record, ...]:

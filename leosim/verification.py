@@ -83,10 +83,10 @@ def verify(log: Log | str | Path, elements: Paths = (), workers: int = 1, progre
     log = opened(log)
     scenario, found = load(log, elements)
     with threadpool_limits(1), parallel.workers(workers):
-        return _verified(log, scenario, found, workers, progress)
+        return _verified(log, scenario, found, progress)
 
 
-def _verified(log: Log, scenario: Scenario, found: bool, workers: int, progress: Tell | None) -> Verification:
+def _verified(log: Log, scenario: Scenario, found: bool, progress: Tell | None) -> Verification:
     users = users_of(log)
     settings = replace(simulation.settings(scenario), epochs=len(log[Timing.GROUP]))
     ready = simulation.prepare(scenario, users) if found else None
@@ -108,11 +108,9 @@ def _verified(log: Log, scenario: Scenario, found: bool, workers: int, progress:
     )
     notes = _changed_environment(log)
     try:
-        if ready is None:
-            processes.play(run)
-        else:
-            with simulation.ahead(replace(ready, settings=settings), workers, 0) as run.observe:
-                processes.play(run)
+        if ready is not None:
+            run.observe = simulation.ahead(replace(ready, settings=settings), 0)
+        processes.play(run)
         for record_type in logged:
             past.count(record_type)
     except UnusableRowError:
