@@ -20,10 +20,11 @@ from leosim.channel import Radio
 from leosim.downlink_pilots import Frames, Impairments, Prior
 from leosim.frames import ecef_to_geodetic, local_axes
 from leosim.ofdm import Waveform
-from leosim.position_task import InfeasibleError
+from leosim.position_task import InfeasibleError, held
 from leosim.records import (
     ARRAY_BUSY,
     FIXED,
+    KEPT,
     NO_ANCHOR,
     NO_FIX,
     Csi,
@@ -187,12 +188,13 @@ def zenith(pos_ecef: np.ndarray) -> np.ndarray:
 # Anchor, precoder, fix
 
 
-def anchor(world: World, s: Localisation, t_ns: int, belief: Fix) -> int:
+def anchor(world: World, s: Localisation, t_ns: int, belief: Fix, known_ns: int | None = None) -> int:
     """Catalogue number of the satellite that serves a group; -1 when none is above the mask of any of its terminals.
 
     It is the one that most of them have above the mask, and of those the highest on average, where they believe to be.
+    known_ns : when it was told last which satellites are out, now unless given
     """
-    flying = world.flying(t_ns)
+    flying = world.working(world.ground, t_ns, known_ns)
     elevation_rad = elevations(flying, carried(world, s, belief, t_ns).pos_ecef)
     count = (elevation_rad >= s.mask_rad).sum(axis=1)
     if not count.any():
@@ -217,11 +219,13 @@ def localise(
     sat: int,
     belief: Fix,
     previous: IcalPrecoder | None,
+    fails: bool = False,
 ) -> tuple[IcalPrecoder, Fix]:
     """The k-th fix of a group: the precoder of its anchor, scored where the terminals truly are, and their positions.
 
     A terminal that does not have the anchor above the mask, and one whose fix is refused or flagged, goes on believing
-    what it did. Raises position_task.InfeasibleError when the algorithm is told to.
+    what it did. Where the design fails, the anchor keeps the precoder before, if that is its own and for the same
+    terminals; otherwise there are no pilots. Raises position_task.InfeasibleError when the algorithm is told to.
     """
     here = carried(world, s, belief, t_ns)
     flying = world.flying(t_ns)
@@ -237,9 +241,13 @@ def localise(
     believed = true.replace(pos_ecef=here.pos_ecef[member], vel_ecef=(true_vel + drift)[true.user])
     p = joint.problem(true)
     try:
-        precoder: IcalPrecoder = module.design(believed, previous, params)
+        precoder = (
+            held(believed, joint.problem(believed), previous) if fails else module.design(believed, previous, params)
+        )
     except InfeasibleError as error:
         raise InfeasibleError(f"[ical] at {t_ns / NS_PER_S:g} s: {error}") from None
+    if precoder is None:
+        return unused(world, s, t_ns, belief, KEPT)
     weights = joint.weights(precoder, p.rows, p.columns, p.waveform)
     gains = p.gains(weights)
     bound_m = np.sqrt(p.speb(gains)[0])
@@ -293,7 +301,7 @@ def terminals(
 def frames(world: World, waveform: Waveform, t_ns: int, sat: int) -> Frames:
     """Where a satellite is at the middle of the pilots of each frame, the first of which begins at an instant."""
     frame_s = np.arange(waveform.frames) * waveform.frame_s + float(waveform.pilot_s.mean())
-    states = [world.flying(t_ns + s_to_ns(float(later))) for later in frame_s]
+    states = [world.ephemeris.near(world.ground, t_ns + s_to_ns(float(later))) for later in frame_s]
     states = [one(state, int(np.searchsorted(state.sat, sat))) for state in states]
     pos, vel = (np.concatenate([getattr(state, name) for state in states]) for name in ("pos_ecef", "vel_ecef"))
     return Frames(frame_s, pos, vel, orbit.body_axes(pos, vel))
@@ -335,9 +343,12 @@ def scored(world: World, fix: Fix) -> Fix:
     return fix.replace(error_m=np.linalg.norm(off, axis=1), nees=nees)
 
 
-def unused(world: World, s: Localisation, t_ns: int, belief: Fix) -> tuple[IcalPrecoder, Fix]:
-    """The records of a period whose anchor's array is busy throughout: no pilots, everybody believes what they did."""
-    return nobody(s, t_ns, ARRAY_BUSY), scored(world, without_fix(carried(world, s, belief, t_ns)))
+def unused(world: World, s: Localisation, t_ns: int, belief: Fix, status: int = ARRAY_BUSY) -> tuple[IcalPrecoder, Fix]:
+    """The records of a period without pilots, in which everybody believes what they did.
+
+    status : why; by default the anchor's array is busy throughout, or has failed
+    """
+    return nobody(s, t_ns, status), scored(world, without_fix(carried(world, s, belief, t_ns)))
 
 
 def nobody(s: Localisation, t_ns: int, status: int) -> IcalPrecoder:

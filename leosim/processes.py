@@ -32,6 +32,7 @@ from leosim.records import (
     DECISION_LOST,
     DWELL_LOST,
     FEEDER_LINK,
+    FIXES_LOST,
     PRECODER_HELD,
     SATELLITE,
     SOLVER,
@@ -463,15 +464,22 @@ def localise(run: Run, s: Localisation, group: int) -> Process:
     for _, tick in ticks(run.env, s.period_ns, Stage.LOCALISE, end_ns + 1, s.offset_ns):
         yield tick
         t_ns, (previous, belief) = nominal(run.env, Stage.LOCALISE), run.beliefs[group].rows()
-        sat = localisation.anchor(run.world, s, t_ns, belief)
+        sat = localisation.anchor(run.world, s, t_ns, belief, t_ns - t_ns % run.settings.step_ns)
         with run.array(sat).request(priority=1) as slot:
             if sat >= 0 and not slot.triggered:
                 yield from queue(run, s, t_ns, belief, slot)
                 t_ns = nominal(run.env, Stage.LOCALISE)
             if t_ns > end_ns:
                 return
-            at = partial(localisation.localise, run.world, s, t_ns, group, made, sat, belief, previous)
-            found = run.promise("localise", t_ns, s.records, run.localised, at)
+            fails = run.faults.solver_fails(t_ns)
+            out = any(run.faults.silent(np.array(sat), when) for when in (t_ns, t_ns + s.hold_ns - 1))
+            lost = partial(localisation.unused, run.world, s, t_ns, belief)
+            at = partial(localisation.localise, run.world, s, t_ns, group, made, sat, belief, previous, fails)
+            found = run.promise("localise", t_ns, s.records, run.localised, lost if out else at)
+            if out:
+                run.note(faults.event(t_ns, SATELLITE, FIXES_LOST, sat, 1, "the anchor fails"))
+            if fails and sat >= 0 and not out:
+                run.blame(t_ns, SOLVER, PRECODER_HELD if found.rows()[0].sat >= 0 else FIXES_LOST, 1)
             made, run.localised = made + 1, run.localised + 1
             if sat >= 0:
                 yield until(run.env, t_ns + s.hold_ns, Stage.CSI)

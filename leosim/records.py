@@ -784,7 +784,7 @@ FAULT_KIND = {
     SOLVER: "solver",
     ELEMENTS: "elements",
 }
-BEGINS, ENDS, CSI_LOST, DECISION_LOST, DECISION_LATE, DECISION_HELD, DWELL_LOST, PRECODER_HELD = range(8)
+BEGINS, ENDS, CSI_LOST, DECISION_LOST, DECISION_LATE, DECISION_HELD, DWELL_LOST, PRECODER_HELD, FIXES_LOST = range(9)
 EVENT_ACTION = {
     BEGINS: "begins",
     ENDS: "ends",
@@ -794,6 +794,7 @@ EVENT_ACTION = {
     DECISION_HELD: "decision held",
     DWELL_LOST: "dwell lost",
     PRECODER_HELD: "precoder held",
+    FIXES_LOST: "fixes lost",
 }
 
 
@@ -809,7 +810,7 @@ class Event(Record):
     action: np.ndarray = array(
         dtype="u1",
         doc="0 begins, 1 ends, 2 CSI not delivered, 3 decision not received, 4 decision late, 5 decision held, "
-        "6 dwell lost, 7 precoder held",
+        "6 dwell lost, 7 precoder held, 8 fixes lost",
     )
     sat: np.ndarray = array(dtype="i4", doc="catalogue number of the satellite concerned; -1: several, or none")
     count: np.ndarray = array(dtype="i4", doc="pairs of satellite and user concerned; of CSI: satellites")

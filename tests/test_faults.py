@@ -24,7 +24,10 @@ from leosim.records import (
     ELEMENTS,
     ENDS,
     FEEDER_LINK,
+    FIXES_LOST,
     HELD,
+    KEPT,
+    NO_FIX,
     PRECODER_HELD,
     SATELLITE,
     SOLVER,
@@ -397,6 +400,39 @@ def test_a_solver_that_fails_with_nothing_to_hold_loses_the_dwell(tmp_path):
         assert log["isac"]["sat"].tolist()[0] == -1
         assert log["isac"].size("stream").tolist() == [0, 6]
         assert [row[2] for row in events(log)] == [BEGINS, DWELL_LOST, ENDS]
+
+
+def localising(*tables, **changes):
+    """Three terminals that an anchor localises each second, four frames a fix."""
+    scenario = load_scenario("ical_pass").with_(communication=None, users={"count": 3})
+    return scenario.with_(
+        time={"duration_s": 4}, localisation={"frames": 4, "target_m": 60} | changes, faults=list(tables)
+    )
+
+
+def test_fixes_of_an_anchor_that_fails_under_way_are_lost_until_the_next_csi_tick(tmp_path):
+    with simulation.run(localising(period_s=0.5), tmp_path / "well.h5") as well:
+        sat = int(well["ical"]["sat"][3])
+    fault = {"kind": "satellite", "at_s": 1.52, "satellite": sat}  # its frames are on the air from 1.5 to 1.54 s
+    with simulation.run(localising(fault, period_s=0.5), tmp_path / "run.h5") as log:
+        assert log["ical"]["sat"][:4].tolist() == [sat, sat, sat, -1]
+        assert sat not in log["ical"]["sat"][4:]
+        assert log["ical"]["status"][3] == ARRAY_BUSY
+        kept, before = log["fixes"].row(3), log["fixes"].row(2)
+        assert (kept.status == NO_FIX).all()
+        assert (kept.fix_ns == before.fix_ns).all()
+        assert events(log) == [(1.5, SATELLITE, FIXES_LOST, sat, 1), (1.52, SATELLITE, BEGINS, sat, 0)]
+
+
+def test_a_solver_that_fails_leaves_the_wideband_precoder_before(tmp_path):
+    with simulation.run(localising({"kind": "solver", "at_s": 1, "duration_s": 2}), tmp_path / "run.h5") as log:
+        rows = [log["ical"].row(k) for k in range(4)]
+        assert [int(row.status) == KEPT for row in rows] == [False, True, True, False]
+        for name in ("weight_re", "weight_im", "phase_rad"):
+            np.testing.assert_array_equal(getattr(rows[2], name), getattr(rows[0], name))
+        # its beams stay where they were: the satellite moves on, and the rate falls
+        assert rows[2].true_rate.sum() < rows[1].true_rate.sum() < rows[3].true_rate.sum()
+        assert [action for _, _, action, _, _ in events(log)] == [BEGINS, PRECODER_HELD, PRECODER_HELD, ENDS]
 
 
 # ---------------------------------------------------------------------------------------------
