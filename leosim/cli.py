@@ -523,7 +523,9 @@ def plot(
     style: Annotated[str, typer.Option("--style", help=f"one of {', '.join(figures.STYLES)}")] = "default",
     output: OutputOption = None,
     user: Annotated[str | None, typer.Option("--user", help="name or row of a user, for serving and sky")] = None,
-    t_s: Annotated[float | None, typer.Option("--t-s", help="instant for sky and beams (s since the start)")] = None,
+    t_s: Annotated[
+        float | None, typer.Option("--t-s", help="instant for sky, beams and timeline (s since the start)")
+    ] = None,
 ) -> None:
     """Draw figures from a log, as PNG, PDF or SVG by the ending of -o."""
     unknown = set(kinds or ()) - set(figures.KINDS)
@@ -538,7 +540,7 @@ def plot(
             options: dict[str, Any] = {}
             if user is not None and kind in ("serving", "sky"):
                 options["user"] = int(user) if user.isdigit() else user
-            if t_s is not None and kind in ("sky", "beams"):
+            if t_s is not None and kind in ("sky", "beams", "timeline"):
                 options["t_s"] = t_s
             try:
                 written = figures.plot(log, kind, target, style, **options)

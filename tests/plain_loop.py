@@ -1,30 +1,38 @@
 """An independent simulator: one for-loop over epochs, no event loop, no processes, no delays.
 
 With zero delays and equal periods the event loop must give the same numbers, bit for bit. It shares the
-physics (orbits, channel, rates, clustering) with leosim and nothing of its clock, links, timeline,
-handover processes, scoring or log. Access slots are taken to be enough for everybody.
+physics (orbits, channel, rates, clustering, a dwell, a fix) with leosim and nothing of its clock, links, timeline,
+handover processes, arrays, scoring or log. Access slots are taken to be enough for everybody, and no array is
+wanted twice at a time.
 """
 
 from itertools import pairwise
 
 import numpy as np
 
-from leosim import rates
+from leosim import localisation, rates, sensing
 from leosim.records import View
+
+LISTS = ("csi", "clusters", "events", "isac", "targets", "detections", "tracks", "ical", "fixes")
 
 
 def plain_loop(ready):
-    """Run a prepared scenario; returns arrays over epochs and the clusters of each epoch."""
+    """Run a prepared scenario; returns arrays over epochs, and lists: the records of each decision, dwell and fix."""
     s, world, users = ready.settings, ready.world, ready.users.name.size
     assert s.period_ns == s.step_ns
     assert s.csi_delay_ns == s.compute_ns == s.decision_delay_ns == 0
-    result = {name: [] for name in ("hardening", "ergodic", "outage_s", "interruption_s", "clusters", "events")}
+    result = {name: [] for name in ("hardening", "ergodic", "outage_s", "interruption_s", *LISTS)}
     previous, members, beams_before = None, None, None
     horizon_s = (2 * s.step_ns) / 1e9
+    beliefs = list(localisation.first_beliefs(world, ready.localisation)) if ready.localisation else []
+    precoders, sent, tracks = [None for _ in beliefs], None, {}
     for k in range(s.epochs):
         t_ns = k * s.step_ns
         visible = world.visible(t_ns)
         csi = world.report(visible, s.candidates, horizon_s)
+        if beliefs:  # those of the period before
+            csi = localisation.reported(world, ready.localisation, beliefs, csi)
+        result["csi"].append(csi)
         beams = s.beamforming[0].beams(csi, s.beamforming[1], world.radio)
         raw = rates.couplings(csi, beams, world.radio)
         believed = rates.cohere(raw, s.coherence)
@@ -92,12 +100,42 @@ def plain_loop(ready):
                 if not any(v == u for _, v in speaking):
                     outage_ns[u] += end - begin
                     interruption_ns[u] += (end - begin) if now[u] else 0
+        if ready.sensing:
+            assert ready.sensing.period_ns == s.step_ns
+            sent, tracks = _dwell(ready, k, sent, tracks, result)
+        if ready.localisation:
+            assert ready.localisation.period_ns == s.step_ns
+            assert ready.localisation.offset_ns + ready.localisation.hold_ns < s.step_ns
+            for group, belief in enumerate(beliefs):
+                precoders[group], beliefs[group] = _fix(ready, k, group, precoders[group], belief, result)
         result["hardening"].append(hardening)
         result["ergodic"].append(ergodic)
         result["outage_s"].append(outage_ns / 1e9)
         result["interruption_s"].append(interruption_ns / 1e9)
         result["clusters"].append(clusters)
-    return {k: np.array(v) if k not in ("clusters", "events") else v for k, v in result.items()}
+    return {k: np.array(v) if k not in LISTS else v for k, v in result.items()}
+
+
+def _dwell(ready, k, before, tracks, result):
+    """Dwell k: the predicted track aims it, and the precoder before is remembered."""
+    s = ready.sensing
+    t_ns = k * s.period_ns + s.offset_ns
+    target = sensing.aim(ready.world, s, t_ns, k, tracks, k * ready.settings.step_ns)
+    precoder, targets, detection, track = sensing.dwell(ready.world, s, target, k, before)
+    for name, row in (("isac", precoder), ("targets", targets), ("detections", detection), ("tracks", track)):
+        result[name].append(row)
+    return precoder, {**tracks, int(track.target): track}
+
+
+def _fix(ready, k, group, before, belief, result):
+    """Fix k of a group: the belief chooses the anchor and aims its precoder."""
+    s = ready.localisation
+    t_ns = k * s.period_ns + s.offset_ns
+    sat = localisation.anchor(ready.world, s, t_ns, belief)
+    precoder, fix = localisation.localise(ready.world, s, t_ns, group, k, sat, belief, before)
+    result["ical"].append(precoder)
+    result["fixes"].append(fix)
+    return precoder, fix
 
 
 def _only(beams, sats):

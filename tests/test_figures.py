@@ -26,8 +26,9 @@ from leosim.report.figures import KINDS, STYLES, pack, passes, plot, serving_int
 from leosim.report.summary import per_user
 from leosim.scenario import load_scenario
 
-SERVING_KINDS = [kind for kind in KINDS if kind not in figures.NEED_SENSING]
-SENSING_KINDS = [kind for kind in KINDS if kind not in figures.NEED_TRACKS]
+OTHERS = (*figures.NEED_TRACKS, *figures.NEED_LOCALISATION)
+SERVING_KINDS = [kind for kind in KINDS if kind not in (*figures.NEED_SENSING, *OTHERS, *figures.NEED_SERVICES)]
+SENSING_KINDS = [kind for kind in KINDS if kind not in OTHERS]
 SIGNATURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 
 

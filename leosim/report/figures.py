@@ -60,6 +60,7 @@ from leosim.report.look import (
     width_pt,
 )
 from leosim.report.sensing_figures import beams, sensing
+from leosim.report.timeline import timeline
 from leosim.report.track_figures import track
 from leosim.report.tracks import has_tracks
 from leosim.units import NS_PER_S, rad_to_deg
@@ -682,10 +683,12 @@ KINDS: dict[str, Callable[..., Axes]] = {
     "beams": beams,
     "track": track,
     "localisation": localisation,
+    "timeline": timeline,
 }
 NEED_COMMUNICATION = ("rates", "cdf", "serving", "sky", "handovers")
 NEED_TRACKS = ("track",)
 NEED_LOCALISATION = ("localisation",)
+NEED_SERVICES = ("timeline",)  # more than one
 NEED_SENSING = ("sensing", "beams", *NEED_TRACKS)
 SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -696,6 +699,8 @@ def kinds(log: Log) -> tuple[str, ...]:
     lacking |= set() if has_sensing(log) else set(NEED_SENSING)
     lacking |= set() if has_localisation(log) else set(NEED_LOCALISATION)
     lacking |= set() if has_communication(log) else set(NEED_COMMUNICATION)
+    services = (has_communication(log), has_sensing(log), has_localisation(log))
+    lacking |= set() if sum(services) > 1 else set(NEED_SERVICES)
     return tuple(kind for kind in KINDS if kind not in lacking)
 
 
@@ -773,6 +778,10 @@ class Plots:
     def localisation(self, axes: Sequence[Axes] | None = None, **options: Any) -> Axes:
         """Rates, errors, bounds and normalised errors of the localisation service; `axes` are three."""
         return localisation(self.log, axes, **options)
+
+    def timeline(self, t_s: float = 0.0, ax: Axes | None = None, **options: Any) -> Axes:
+        """What each process did within two seconds."""
+        return timeline(self.log, ax, t_s=t_s, **options)
 
     def sky(self, user: str | int = 0, ax: PolarAxes | None = None, **options: Any) -> Axes:
         """The sky of one user."""
