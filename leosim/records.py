@@ -598,6 +598,9 @@ class Detection(Record):
     statistic: np.ndarray = array(doc="SNR at the peak of the matched filter")
     value: np.ndarray = array("measure", doc="u, w (1), bistatic range (m), Doppler (Hz)", default=nan)
     covariance: np.ndarray = array("measure", "by_measure", doc="covariance of the measurement", default=nan)
+    expected_error_m: np.ndarray = array(
+        unit="m", doc="distance of where the target was looked for from where it was", default=nan
+    )
 
 
 TENTATIVE, CONFIRMED, COASTING, LOST, NO_TRACK = 0, 1, 2, 3, 4

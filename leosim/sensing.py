@@ -190,13 +190,17 @@ def dwell(
     if at.expected is None:
         return (*made, *surveillance.blind(watch, t_ns, target, None))
     detection, track = surveillance.look(watch, s.radio, s.receiver, s.flights, chosen, precoder, at.expected, k)
-    return (*made, detection, surveillance.scored(track, at.state))
+    astray_m = np.array(np.linalg.norm(at.expected.pos_enu - at.state[:3]))
+    return (*made, detection.replace(expected_error_m=astray_m), surveillance.scored(track, at.state))
 
 
 def unused(s: Sensing, at: Aim, status: int) -> tuple[Record, ...]:
     """The records of a dwell that does not take place: nothing is sent, nothing is found, a track coasts."""
-    seen = () if s.surveillance is None else surveillance.blind(s.surveillance, at.t_ns, at.target, at.expected)
-    return (nobody(at.t_ns, at.target, status), truth(s, at.t_ns, None), *seen)
+    made = (nobody(at.t_ns, at.target, status), truth(s, at.t_ns, None))
+    if s.surveillance is None:
+        return made
+    nothing, track = surveillance.blind(s.surveillance, at.t_ns, at.target, at.expected)
+    return (*made, nothing, surveillance.scored(track, at.state))
 
 
 def downlink(s: Sensing, users: Users, stats: ChannelStats, sat: int) -> tuple[DownlinkUsers, np.ndarray]:

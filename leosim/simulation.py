@@ -330,6 +330,7 @@ def surveillance_of(scenario: Scenario, table: SensingTable) -> Surveillance | N
         tracking=scenario.algorithm("tracking"),
         cue_position_m=table.cue_position_m,
         cue_speed_m_s=table.cue_speed_m_s,
+        aim=table.aim,
     )
 
 

@@ -31,6 +31,8 @@ class Surveillance:
 
     reception : what a dwell is like; detection, tracking : algorithm and parameters
     cue_position_m, cue_speed_m_s : rms error of each coordinate announced for a target without a track
+    aim : "track": it aims the dwells where there is one; "cue": each dwell is aimed by an announcement, and the track
+    only listens
     """
 
     reception: Reception
@@ -38,11 +40,12 @@ class Surveillance:
     tracking: tuple[ModuleType, Any]
     cue_position_m: float
     cue_speed_m_s: float
+    aim: str = "track"
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Where a target is expected at a dwell: mean [6] (m, m/s), covariance [6, 6], and the track it comes from."""
+    """Where a target is expected at a dwell: mean [6] (m, m/s), covariance [6, 6], and the track predicted to it."""
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -57,18 +60,25 @@ class Expected:
 def expect(
     s: Surveillance, seed: int, t_ns: int, k: int, target: int, track: Track | None, true_state: np.ndarray
 ) -> Expected:
-    """The predicted track of a target; without one, an announcement: the truth with the error of the cue.
+    """The predicted track of a target; without one, or open loop, an announcement: the truth with the error of the cue.
 
     true_state : [6] position and velocity, east, north, up of the receiver (m, m/s)
     """
-    if track is not None and alive(track):
-        module, params = s.tracking
-        ahead = module.predict(track, t_ns, params)
-        if alive(ahead) and ahead.mean[2] > 0.0:
-            return Expected(ahead.mean, ahead.covariance, ahead)
+    ahead = predicted(s, track, t_ns)
+    if ahead is not None and s.aim == "track":
+        return Expected(ahead.mean, ahead.covariance, ahead)
     sigma = np.repeat([s.cue_position_m, s.cue_speed_m_s], 3)
     drawn = generator(seed, f"cue_{target}", k).standard_normal(6)
-    return Expected(true_state + sigma * drawn, np.diag(sigma**2), None)
+    return Expected(true_state + sigma * drawn, np.diag(sigma**2), ahead)
+
+
+def predicted(s: Surveillance, track: Track | None, t_ns: int) -> Track | None:
+    """A track at a later instant; None where there is none that may aim a dwell then."""
+    if track is None or not alive(track):
+        return None
+    module, params = s.tracking
+    ahead: Track = module.predict(track, t_ns, params)
+    return ahead if alive(ahead) and ahead.mean[2] > 0.0 else None
 
 
 def alive(track: Track) -> bool:

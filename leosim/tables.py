@@ -326,6 +326,9 @@ class SensingTable(RadioTable):
     )
     ergodic_draws: int = Field(256, ge=1, le=100_000, description="fading draws of the ergodic rates, a dwell")
     receiver: ReceiverTable
+    aim: Literal["track", "cue"] = Field(
+        "track", description="what aims a dwell: the track where there is one, or an announcement each time"
+    )
     cue_position_m: NonNegative = Field(
         100.0, description="rms error of each coordinate of a target announced to be looked for (m)"
     )

@@ -7,6 +7,7 @@ from test_sensing import TARGET, check_one_digest, moved, scenario
 
 from leosim import motion, sensing, simulation
 from leosim.records import BELOW_THRESHOLD, CONFIRMED, FOUND, NO_TRACK, TENTATIVE, Track
+from leosim.streams import generator
 from leosim.tracking import imm
 
 SHORT = {"dwell_s": 4096 / 10e6, "array": [24, 24]}  # a sixteenth of the default dwell
@@ -69,6 +70,53 @@ def test_each_dwell_is_aimed_by_the_track_before(flown):
         pos = s.receiver.pos_ecef + predicted @ s.receiver.axes
         aimed = sensing.radar.geometry(sat.pos_ecef[row], sat.vel_ecef[row], s.receiver, pos)
         np.testing.assert_allclose(made.cosines[-1], aimed.departure, atol=1e-12)
+
+
+def test_open_loop_each_dwell_is_aimed_by_an_announcement_and_the_track_listens(flown, tmp_path):
+    closed, log = flown
+    ready = simulation.prepare(watched(6, aim="cue", cue_position_m=300.0))
+    with simulation.run(ready.scenario, tmp_path / "open.h5", prepared=ready) as opened:
+        astray_m, tracks = opened["detections"]["expected_error_m"], opened["tracks"]
+        for k in range(6):
+            drawn = generator(1, "cue_0", k).standard_normal(6)
+            assert astray_m[k] == pytest.approx(300.0 * np.linalg.norm(drawn[:3]))
+            sat = ready.world.ephemeris.at(k * 10**9)
+            made, row = opened["isac"].row(k), np.flatnonzero(sat.sat == opened["isac"].row(k).sat)[0]
+            true = opened["targets"].row(k).pos_enu[0]
+            r = ready.sensing.receiver
+            announced = r.pos_ecef + (true + 300.0 * drawn[:3]) @ r.axes
+            aimed = sensing.radar.geometry(sat.pos_ecef[row], sat.vel_ecef[row], r, announced)
+            np.testing.assert_allclose(made.cosines[-1], aimed.departure, atol=1e-12)
+        assert tracks["hits"].tolist() == [1, 2, 3, 4, 5, 6]  # one track, corrected by each detection
+        assert tracks["status"][-1] == CONFIRMED
+    s = closed.sensing.surveillance
+    _, params = s.tracking
+    for k in (3, 7):  # closed: the error of the aim is that of the prediction
+        ahead = imm.predict(log["tracks"].row(k - 1), k * 10**9, params).pos_enu
+        off = np.linalg.norm(ahead - log["targets"].row(k).pos_enu[0])
+        assert log["detections"]["expected_error_m"][k] == pytest.approx(off)
+
+
+def test_a_track_that_coasts_through_a_lost_dwell_is_scored_anew():
+    ready = simulation.prepare(watched(mask_deg=89))
+    state = np.array([-6e3, 3e3, 5e3, 80.0, -10.0, 0.0])
+    known = Track(
+        t_ns=0,
+        target=np.array(0),
+        status=np.array(CONFIRMED),
+        hits=np.array(5),
+        misses=np.array(0),
+        mean=state,
+        covariance=np.diag([100.0] * 3 + [25.0] * 3),
+        probability=np.array([0.5, 0.5]),
+        model_mean=np.tile(state, (2, 1)),
+        model_covariance=np.tile(np.diag([100.0] * 3 + [25.0] * 3), (2, 1, 1)),
+        error_m=np.array(12345.0),
+    )
+    rows = dwell(ready, 1, {0: known})
+    pos_enu, _ = ready.sensing.flights.states(1.0)
+    assert float(rows[3].error_m) == pytest.approx(np.linalg.norm(rows[3].mean[:3] - pos_enu[0]))
+    assert np.isnan(rows[2].expected_error_m)
 
 
 def test_one_digest_with_two_workers_and_after_a_resume(flown, tmp_path):
