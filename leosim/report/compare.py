@@ -20,9 +20,10 @@ from leosim.log import Log, open_log
 from leosim.records import BEAM, HARD, SOFT
 from leosim.report.about import has_communication, scenario, step_ns
 from leosim.report.dwells import has_sensing
+from leosim.report.localised import has_localisation, periods, terminals
 from leosim.report.look import BLACK, CYCLE, DASHES, GREY, head, new_figure, style_of
 from leosim.report.tracks import has_tracks, looks
-from leosim.units import NS_PER_S
+from leosim.units import NS_PER_S, linear_to_db, s_to_ns
 
 BATCHES = 10
 LEAST_PAIRS = 2 * BATCHES  # below, no interval is given
@@ -70,8 +71,35 @@ def _of_isac(field: str) -> Callable[[Log], Any]:
     return lambda log: (log["isac"].t_ns, np.where(log["isac"]["sat"] >= 0, log["isac"][field], math.nan))
 
 
+def _snr_db(log: Log) -> tuple[np.ndarray, np.ndarray]:
+    t_ns, snr = _of_isac("snr")(log)
+    return t_ns, linear_to_db(np.where(snr > 0.0, snr, math.nan))
+
+
 def _track_error(log: Log) -> tuple[np.ndarray, np.ndarray]:
     return log["tracks"].t_ns, looks(log).error_m.to_numpy()
+
+
+def _aim_error(log: Log) -> tuple[np.ndarray, np.ndarray]:
+    return log["detections"].t_ns, log["detections"]["expected_error_m"]
+
+
+def _has_aims(log: Log) -> bool:
+    return has_tracks(log) and "expected_error_m" in log["detections"]
+
+
+def _of_fixes(table: Callable[[Log], pd.DataFrame], column: str, reduced: str) -> Callable[[Log], Any]:
+    """A column of localisation, a value a period; what waited for an array counts when it was due."""
+
+    def values(log: Log) -> tuple[np.ndarray, np.ndarray]:
+        about, rows = scenario(log)["localisation"], table(log)
+        period_ns, offset_ns = (s_to_ns(about[f"{name}_s"]) for name in ("period", "offset"))
+        t_ns = np.rint(NS_PER_S * rows.t_s.to_numpy()).astype(np.int64)
+        due_ns = (t_ns - offset_ns) // period_ns * period_ns + offset_ns
+        found = rows[column].groupby(due_ns).agg(reduced)
+        return found.index.to_numpy(), found.to_numpy()
+
+    return values
 
 
 METRICS = (
@@ -83,7 +111,15 @@ METRICS = (
     Metric("joins and leaves (a user-minute)", has_communication, _joins_and_leaves),
     Metric("sensing: least ergodic rate (bit/s/Hz)", has_sensing, _of_isac("min_ergodic")),
     Metric("sensing: cross-range bound (m)", has_sensing, _of_isac("cross_range_m")),
+    Metric("sensing: echo SNR (dB)", has_sensing, _snr_db),
+    Metric("tracking: error of the aim (m)", _has_aims, _aim_error),
     Metric("tracking: position error (m)", has_tracks, _track_error),
+    Metric(
+        "localisation: sum rate of a group (bit/s/Hz)", has_localisation, _of_fixes(periods, "rate_bit_s_hz", "mean")
+    ),
+    Metric("localisation: median position bound (m)", has_localisation, _of_fixes(terminals, "bound_m", "median")),
+    Metric("localisation: median position error (m)", has_localisation, _of_fixes(terminals, "error_m", "median")),
+    Metric("localisation: largest position error (m)", has_localisation, _of_fixes(terminals, "error_m", "max")),
 )
 
 
@@ -241,7 +277,7 @@ def _keys(log: Log) -> dict[str, str]:
     for name in ("leosim_version", "libraries", "python", "cpu"):
         if name in log.attributes:
             keys[name] = str(log.attributes[name])
-    for folder in ("beamforming", "clustering", "isac", "detection", "tracking"):
+    for folder in ("beamforming", "clustering", "isac", "detection", "tracking", "ical", "positioning"):
         if f"{folder}_sha256" in log.attributes:
             keys[f"{folder}, SHA-256 of its source"] = str(log.attributes[f"{folder}_sha256"])[:12]
     return keys
