@@ -53,6 +53,7 @@ from leosim.report.events import event_table, has_events
 from leosim.report.localised import has_localisation, localisation_table
 from leosim.report.stages import ALL, real_time_factor, stages
 from leosim.report.summary import per_user, summary
+from leosim.studies import trade as trades
 from leosim.units import rad_to_deg
 
 OK, USAGE, ELEMENTS, LOG, NOTHING_VISIBLE, DIFFERS, STOPPED = 0, 2, 3, 4, 5, 6, 130
@@ -669,6 +670,79 @@ def reproduce(
         if verdict.reason:
             out.print(f"\n{verdict.claim.where}, {verdict.claim.text}: {verdict.reason}", markup=False)
     out.print("\n" + "\n".join(map(str, files)), markup=False)
+
+
+@app.command()
+def trade(
+    source: ScenarioArgument,
+    knobs: Annotated[
+        list[str] | None, typer.Option("--knob", help=f"of {', '.join(trades.KNOBS)}; repeatable; all when left out")
+    ] = None,
+    values: Annotated[
+        str | None, typer.Option("--values", help="of one knob, such as 10,20,40 (SI); else multiples of its value")
+    ] = None,
+    duration_s: Annotated[float, typer.Option("--duration", help="length of each run (s)")] = trades.DURATION_S,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="seeds of each value, the same for all")] = trades.SEEDS,
+    element_files: ElementsOption = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="processes; the data are the same")] = 1,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="stem of the files, by default outputs/trade-SCENARIO")
+    ] = None,
+    style: Annotated[str, typer.Option("--style", help=f"one of {', '.join(figures.STYLES)}")] = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Joint trade curves: rate against target error against position error, over the values of a few knobs."""
+    chosen = _load(source, element_files, settings, seed)
+    if style not in figures.STYLES:
+        raise typer.BadParameter(f"style: expected one of {', '.join(figures.STYLES)}, got {style!r}")
+    try:
+        given = [float(value) for value in values.split(",")] if values else []
+    except ValueError:
+        raise typer.BadParameter(f"values: expected numbers such as 10,20,40, got {values!r}") from None
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.completed}/{task.total}"))
+    with Bar(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("runs", total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        table = trades.trade(chosen, knobs or (), given, duration_s, seeds, workers, show)
+    stem = output if output is not None else Path("outputs") / f"trade-{chosen.name}"
+    files = trades.write(table, stem, f"Trades: {chosen.title or chosen.name}", style)
+    if as_json:
+        rows = json.loads(table.to_json(orient="records"))
+        out.print(json.dumps({"rows": rows, "files": list(map(str, files))}), markup=False)
+        return
+    out.print(_trade_table(table), markup=False)
+    out.print("\n".join(map(str, files)), markup=False)
+
+
+TRADE_COLUMNS = {
+    "value": "value",
+    "least_rate_bit_s_hz": "least rate",
+    "sensing_rate_bit_s_hz": "sensing rate",
+    "ical_rate_bit_s_hz": "sum rate",
+    "target_rmse_m": "target (m)",
+    "dwells_met": "met (%)",
+    "fix_rmse_m": "fixes (m)",
+    "fix_bound_m": "bound (m)",
+    "array_share": "array (%)",
+}
+
+
+def _trade_table(table: pd.DataFrame) -> str:
+    """Means over the seeds, with the halves of their intervals where there are several seeds."""
+    found = trades.means(table)
+    shown = pd.DataFrame({"knob": found["knob"]})
+    for name, title in TRADE_COLUMNS.items():
+        scale = 100.0 if title.endswith("(%)") else 1.0
+        shown[title] = [f"{value:g}" if name == "value" else _three_digits(scale * value) for value in found[name]]
+        if name != "value" and table["seed"].nunique() > 1:
+            halves = [_three_digits(scale * half) for half in found[f"{name}_half"]]
+            shown[title] = [f"{value} ± {half}" for value, half in zip(shown[title], halves, strict=True)]
+    return shown.drop(columns=[c for c in shown if shown[c].str.contains("nan").all()]).to_string(index=False)
 
 
 def _print_papers(figures_too: bool = False) -> None:
