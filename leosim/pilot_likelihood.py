@@ -145,11 +145,11 @@ class _Model:
         both = cross[:, :, None] @ first  # [start, block, power of u, power of w, stream]
         return both.reshape(*both.shape[:2], -1, streams) / math.sqrt(pilots.rows * pilots.columns)
 
-    def _beams(self, cosines: np.ndarray) -> np.ndarray:
+    def _beams(self, rows: slice, cosines: np.ndarray) -> np.ndarray:
         """`v^T W` and its derivatives towards cosines [start, frame, 2]: [start, frame, block, node, 3, stream]."""
         wave = self.pilots.waveform
         stretch = 1.0 + (wave.block_hz[:, None] + self.node_hz) / wave.carrier_hz  # [block, node]
-        centre = wave.stretch[:, None, None] * self.about[:, None, None, None]  # [start, 1, block, 1, 2]
+        centre = wave.stretch[:, None, None] * self.about[rows, None, None, None]  # [start, 1, block, 1, 2]
         off = stretch[..., None] * cosines[:, :, None, None] - centre  # [start, frame, block, node, 2]
         value = off[..., None] ** self.powers
         slope = np.zeros_like(value)
@@ -162,21 +162,24 @@ class _Model:
             np.multiply(by_u[..., 0, :, None], by_w[..., 1, None, :], out=terms[..., i, :, :])
         start, frame, block, node = off.shape[:4]
         terms = np.moveaxis(terms.reshape(start, frame, block, node * 3, size**2), 2, 1)
-        c = self.coefficients
-        rows = np.ascontiguousarray(terms).reshape(start, block, -1, size**2)
-        product = (rows @ c.view(float)).view(complex)
+        c = self.coefficients[rows]
+        flat = np.ascontiguousarray(terms).reshape(start, block, -1, size**2)
+        product = (flat @ c.view(float)).view(complex)
         return np.moveaxis(product.reshape(start, block, frame, node, 3, -1), 1, 2)
 
-    def _signal(self, eta: np.ndarray, away: np.ndarray, relative: np.ndarray, carrier_hz: np.ndarray) -> np.ndarray:
+    def _signal(
+        self, rows: slice, eta: np.ndarray, away: np.ndarray, relative: np.ndarray, carrier_hz: np.ndarray
+    ) -> np.ndarray:
         """Pilots of a unit gain, their derivatives by `fisher.PARAMETERS`, and those heard, in units of the noise.
 
+        rows : the starts the others are of
         Returns [start, frame, block, 6, moment, pilot].
         """
         wave, inside = self.pilots.waveform, _inside_hz(self.pilots.waveform)
-        late = eta[..., 2] - self.heard.delay_s
+        late = eta[..., 2] - self.heard.delay_s[rows]
         turn = np.exp(-2j * math.pi * late[..., None] * inside)
         shape = (*late.shape, 1, -1, len(self.node_hz))
-        beams = self._beams(eta[..., :2])
+        beams = self._beams(rows, eta[..., :2])
         sums = (turn @ self.through).reshape(shape)
         tilted = ((turn * (-2j * math.pi * inside)) @ self.through).reshape(shape)
         start, frame, block, node, _, streams = beams.shape
@@ -186,11 +189,11 @@ class _Model:
         each *= np.exp(-2j * math.pi * late[..., None] * wave.block_hz)[..., None, None, None]
         moments = each.shape[-2]
         out = np.empty((start, frame, block, 6, moments, wave.pilots), dtype=complex)
-        sent = each.reshape(start, frame, block, 4 * moments, streams) @ self.symbols
+        sent = each.reshape(start, frame, block, 4 * moments, streams) @ self.symbols[rows]
         out[:, :, :, :4] = sent.reshape(start, frame, block, 4, moments, -1)
         np.multiply(out[:, :, :, 0], 2j * math.pi * downlink.pilot_offset_s(wave), out=out[:, :, :, 4])
         turns = downlink.turning(away, relative, wave, np.broadcast_to(carrier_hz[:, None], late.shape))
-        np.multiply(self.value, turns.conj()[:, :, None, None], out=out[:, :, :, 5])
+        np.multiply(self.value[rows], turns.conj()[:, :, None, None], out=out[:, :, :, 5])
         return out
 
     def evaluate(self, pos_ecef: np.ndarray, offset: np.ndarray) -> _Step:
@@ -199,7 +202,11 @@ class _Model:
         away, relative, _ = downlink.sight(pos_ecef, self.velocity, pilots)
         eta, slope = fisher.jacobian(away, relative, pilots.axes, pilots.waveform.carrier_hz)
         eta = eta + (self.sigma * offset)[:, None]
-        products = _products(self._signal(eta, away, relative, self.sigma[3] * offset[:, 3]))
+        carrier_hz = self.sigma[3] * offset[:, 3]
+        each = [slice(k, k + 1) for k in range(len(eta))]  # one at a time, as all of them do not fit a cache
+        products = np.concatenate(
+            [_products(self._signal(k, eta[k], away[k], relative[k], carrier_hz[k])) for k in each]
+        )
         cost, gradient, information = _project(products.sum(axis=2))
         inward = np.concatenate([slope, np.broadcast_to(np.diag(self.sigma), (*away.shape[:2], 4, 4))], axis=2)
         whole = (inward @ information @ inward.swapaxes(-1, -2)).sum(axis=1)
