@@ -31,9 +31,10 @@ SETTLED = 1e-4  # squared step in standard deviations at which the refinement en
 class Fitted:
     """The best position near each start, and the offsets in standard deviations: [start] each.
 
-    cost : minus the log-likelihood, offsets' priors included; snr : of the match with the pilots; share,
-    expected_share : of the power received that the fit explains, and that the K-factor promises; share_sigma : their
-    difference by noise; gain_db : path gain over the expected one
+    cost : minus the log-likelihood but for a constant of the terminal, offsets' priors included
+    snr : of the match with the pilots
+    share, expected_share : of the power received that the fit explains, and that the K-factor promises
+    share_sigma : their difference by noise; gain_db : path gain over the expected one
     """
 
     pos_ecef: np.ndarray
@@ -343,7 +344,8 @@ def _report(
         pos_ecef=position,
         offset=offset,
         covariance_m2=covariance * np.maximum(1.0, excess)[:, None, None],
-        cost=last.cost,
+        # Not the misfit of condensed pilots: what they lose depends on where they were condensed.
+        cost=0.5 * np.sum(offset**2, axis=1) - snr,
         snr=snr,
         share=share,
         expected_share=expected,

@@ -7,13 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from ical_precoders import designed
 from ical_scene import paper_drop
 from threadpoolctl import threadpool_limits
 
 from leosim import downlink_pilots as downlink
-from leosim import fisher, joint, streams
+from leosim import fisher, joint, position_design, streams
 from leosim.downlink_pilots import Impairments, Prior
+from leosim.ical import hybrid
 from leosim.ofdm import Waveform
 from leosim.positioning import ml
 from leosim.records import FIXED, OUTLIER, REFUSED_FIX
@@ -55,18 +55,20 @@ def _one_thread():
         yield
 
 
+def _designed(terminals):
+    """Terminals, their problem, and the hybrid precoder [block, ant, stream] of the service for them."""
+    p = joint.problem(terminals)
+    return terminals, p, joint.weights(hybrid.design(terminals, None, hybrid.Params()), p.rows, p.columns, p.waveform)
+
+
 @pytest.fixture(scope="module")
 def paper_design():
-    terminals = paper_drop(0, 26.0)
-    p = joint.problem(terminals)
-    return terminals, p, designed(p, 4.9)
+    return _designed(paper_drop(0, 26.0))
 
 
 @pytest.fixture(scope="module")
 def pass_design():
-    terminals = _pass(0)
-    p = joint.problem(terminals)
-    return terminals, p, designed(p, 20.0)
+    return _designed(_pass(0).replace(asked_m=20.0))
 
 
 @pytest.mark.parametrize("which", ["paper", "pass"])
@@ -172,7 +174,7 @@ def test_a_place_that_the_prior_excludes_is_flagged(paper_design):
 def test_failures_of_beams_for_position_alone_are_flagged():
     terminals = paper_drop(0, 26.0)
     p = joint.problem(terminals)
-    w = designed(p)
+    w = position_design.localisation_only(p)
     assert joint.apeb_m(p.speb(p.gains(w))[0]) < 2.0
     statuses, worst = [], 0.0
     for i in range(3):
@@ -203,19 +205,30 @@ def test_parameters_are_checked():
         ml.Params(keep=0)
 
 
+def test_a_neighbouring_delay_tried_again_does_not_spoil_a_fix():
+    """A fix that explains a little less than it should is tried again from 20 m off, where pilots condense worse."""
+    design = _designed(paper_drop(1, 21.0))
+    terminals, _, w = design
+    heard = downlink.receive(
+        terminals, downlink.straight(terminals), w, Impairments(), streams.generator(2, "pilots", 1018)
+    )
+    fix = ml.fix(heard, _prior(terminals, 3000.0, 1118), ml.Params())
+    assert np.all(fix.status == FIXED)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("power_dbw", [11.0, 16.0, 21.0, 26.0])
 def test_two_hundred_trials_of_the_paper(power_dbw):
+    """Fifty fixes of nine terminals in each of four drops, with the precoders of the service."""
     ratios, honest = [], []
     for drop in range(4):
-        terminals = paper_drop(drop, power_dbw)
-        p = joint.problem(terminals)
-        status, ratio, nees = _study((terminals, p, designed(p, 4.9)), 6, 3000.0, Impairments(), 50 * drop)
+        design = _designed(paper_drop(drop, power_dbw))
+        status, ratio, nees = _study(design, 50, 3000.0, Impairments(), 1000 * drop)
         assert np.all(status == FIXED)
         ratios.append(ratio)
         honest.append(nees)
     assert math.sqrt(np.mean(np.square(ratios))) <= 1.15
-    assert 0.85 < np.mean(honest) < 1.15
+    assert 0.9 < np.mean(honest) < 1.1
 
 
 def test_jacobian_of_many_frames_is_that_of_each():
