@@ -15,10 +15,8 @@ import numpy as np
 
 from leosim import descent, joint, position_design
 from leosim.joint import Problem
+from leosim.phase_shifters import RANK
 from leosim.position_design import Merit, Point
-
-RANK = 1e-10  # singular values of an analog precoder below this share of its largest count as none
-
 
 # Of real variables: the value and its gradient; phasors and baseband.
 Function = Callable[[np.ndarray], tuple[float, np.ndarray]]

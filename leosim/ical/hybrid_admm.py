@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
 
-from leosim import joint, phase_shifters, position_design
+from leosim import joint, phase_shifters, position_design, position_task
 from leosim.joint import Problem
 from leosim.records import IcalPrecoder, Terminals
 
@@ -407,8 +406,8 @@ def design(terminals: Terminals, previous: IcalPrecoder | None, params: Params) 
     if not p.terminals:
         raise ValueError("terminals: expected at least one to serve, got none")
     if not p.power_w > 0.0:
-        return _silent(terminals, p, params)
-    with threadpool_limits(1):
+        return position_task.nothing(terminals, p)
+    with position_task.one_thread():
         t, communication = weighed(p, params)
         before = _before(terminals, previous, p, params)
         if before is None:
@@ -420,13 +419,6 @@ def design(terminals: Terminals, previous: IcalPrecoder | None, params: Params) 
     if params.layout != "fully_connected":
         phase = phase[np.arange(p.antennas), joint.chain_of(params.layout, p.rows, p.columns, params.chains)]
     return joint.record(terminals, p, end.baseband.swapaxes(0, 1), count, params.layout, phase)
-
-
-def _silent(terminals: Terminals, p: Problem, params: Params) -> IcalPrecoder:
-    """No power: nothing is sent."""
-    shifters = p.antennas * (params.chains if params.layout == "fully_connected" else 1)
-    nothing = np.zeros((p.waveform.blocks, params.chains, p.terminals), dtype=complex)
-    return joint.record(terminals, p, nothing, 0, params.layout, np.zeros(shifters))
 
 
 def _before(
