@@ -384,9 +384,10 @@ def run(
     """Run a scenario into a log; the same inputs again give the log that is already there.
 
     scenario : a Scenario, a shipped name or a path; output : the log (default: `outputs/`, a name made
-    of the scenario's and a hash of all inputs); workers : threads that prepare epochs ahead and share large
-    allocations and scores, without effect on the data; resume : go on with a log that was cut short;
-    force : overwrite what is there; stop : asked after each epoch, ends the run when it says so (Ctrl-C unless given).
+    of the scenario's and a hash of all inputs); workers : threads that prepare epochs ahead, compute
+    dwells and fixes, and share large allocations and scores, without effect on the data;
+    resume : go on with a log that was cut short; force : overwrite what is there;
+    stop : asked after each epoch, ends the run when it says so (Ctrl-C unless given).
     Raises ScenarioError, ElementsError, NothingVisibleError before t = 0; LogError for an output that cannot be
     written or resumed; Stopped, a KeyboardInterrupt, when it was stopped, with all epochs so far in the log.
     """

@@ -263,7 +263,10 @@ def test_busiest_users_of_a_crowd(tmp_path: Path) -> None:
 
 
 def test_what_is_unknown_is_refused_with_what_is_known(log: Log, other: Log, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"rates, cdf, serving, sky, handovers, sensing, beams, track, got 'pie'"):
+    with pytest.raises(
+        ValueError,
+        match=r"rates, cdf, serving, sky, handovers, sensing, beams, track, localisation, timeline, got 'pie'",
+    ):
         plot(log, "pie", tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"default, ieee, slides, got 'poster'"):
         plot(log, "rates", tmp_path / "a.png", "poster")

@@ -77,32 +77,42 @@ Draw = Callable[[Axes, float, tuple[float, float], Style, dict[int, str]], None]
 def _lanes(log: Log, about: dict[str, Any]) -> list[tuple[str, Draw]]:
     """Name of each lane and what draws it, from top to bottom."""
     lanes: list[tuple[str, Draw]] = []
+    # The first CSI and the first decision are in force at once.
+    if "csi" in log:
+        begin = log["csi"].t_ns
+        lanes.append(
+            (
+                "CSI, on its way",
+                _bars(begin / NS_PER_S, np.where(begin > 0, _said(about, "communication", "csi_delay_s"), 0.0), SKY),
+            )
+        )
     if "clusters" in log:
-        c, h = about["communication"], about["handover"]
-        csi_s, decided_s, effective_s = log["csi"].t_ns, log["clusters"].t_ns, log["clusters"]["effective_t_ns"]
-        # The first CSI and the first decision are in force at once.
-        on_way = np.where(csi_s > 0, c["csi_delay_s"], 0.0)
-        computed = np.where(decided_s > 0, c["compute_s"], 0.0)
-        sent = decided_s / NS_PER_S + computed
+        begin, effective_s = log["clusters"].t_ns, log["clusters"]["effective_t_ns"] / NS_PER_S
+        computed_s = np.where(begin > 0, _said(about, "communication", "compute_s"), 0.0)
+        sent_s, changed_s = begin / NS_PER_S + computed_s, log["handovers"]["event_t_ns"] / NS_PER_S
         lanes += [
-            ("CSI, on its way", _bars(csi_s / NS_PER_S, on_way, SKY, True)),
-            ("central node", _bars(decided_s / NS_PER_S, computed, YELLOW, True)),
-            ("decision, on its way", _bars(sent, effective_s / NS_PER_S - sent, SKY, False)),
-            ("in force", _in_force(effective_s / NS_PER_S, end_ns(log) / NS_PER_S)),
-            ("handovers", _bars(log["handovers"]["event_t_ns"] / NS_PER_S, h["acquisition_s"], VERMILLION, True)),
+            ("central node", _bars(begin / NS_PER_S, computed_s, YELLOW)),
+            ("decision, on its way", _bars(sent_s, effective_s - sent_s, SKY, mark=False)),
+            ("in force", _in_force(effective_s, end_ns(log) / NS_PER_S)),
+            ("handovers", _bars(changed_s, _said(about, "handover", "acquisition_s"), VERMILLION)),
         ]
     if "isac" in log:
-        isac = log["isac"]
-        lanes.append(("dwell", _held(isac.t_ns, isac["sat"], isac["status"], about["sensing"]["dwell_s"], 1)))
+        isac, dwell_s = log["isac"], _said(about, "sensing", "dwell_s")
+        lanes.append(("dwell", _held(isac.t_ns, isac["sat"], isac["status"], dwell_s, 1)))
     if "ical" in log:
-        ical, wave = log["ical"], LocalisationTable.model_validate(about["localisation"]).waveform
+        ical, wave = log["ical"], LocalisationTable.model_validate(about.get("localisation", {})).waveform
         held_s = wave.frames * wave.frame_s
         lanes.append(("frames of a fix", _held(ical.t_ns, ical["sat"], ical["status"], held_s, wave.frames)))
     ends = (np.arange(len(log["geometry"])) + 1) * step_ns(log)
-    return [*lanes, ("scoring, commit", _bars(ends / NS_PER_S, 0.0, BLACK, True))]
+    return [*lanes, ("scoring, commit", _bars(ends / NS_PER_S, 0.0, BLACK))]
 
 
-def _bars(begin_s: np.ndarray, length_s: np.ndarray | float, colour: str, mark: bool) -> Draw:
+def _said(about: dict[str, Any], table: str, key: str) -> float:
+    """A time of the scenario (s); 0 where it does not say."""
+    return float(about.get(table, {}).get(key, 0.0))
+
+
+def _bars(begin_s: np.ndarray, length_s: np.ndarray | float, colour: str, mark: bool = True) -> Draw:
     """Bars, and marks where they begin."""
 
     def draw(ax: Axes, at: float, window: tuple[float, float], look: Style, _: dict[int, str]) -> None:
@@ -174,7 +184,7 @@ def _periods(about: dict[str, Any], step_s: float) -> str:
     """Period and offset of each service, for the line below the title."""
     parts = [f"step {step_s:g} s"]
     for service, what in (("communication", "decisions"), ("sensing", "dwells"), ("localisation", "fixes")):
-        table = about.get(service)
-        if table is not None:
-            parts.append(f"{what} each {table['period_s']:g} s from {table['offset_s']:g} s")
+        if "period_s" in about.get(service, {}):
+            period_s, offset_s = (_said(about, service, key) for key in ("period_s", "offset_s"))
+            parts.append(f"{what} each {period_s:g} s from {offset_s:g} s")
     return ", ".join(parts)
