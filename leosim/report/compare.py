@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
 from leosim.log import Log, open_log
-from leosim.records import BEAM, HARD, SOFT
+from leosim.records import BEAM, FOUND, HARD, SOFT
 from leosim.report.about import has_communication, scenario, step_ns
 from leosim.report.dwells import has_sensing
 from leosim.report.localised import has_localisation, periods, terminals
@@ -80,6 +80,10 @@ def _track_error(log: Log) -> tuple[np.ndarray, np.ndarray]:
     return log["tracks"].t_ns, looks(log).error_m.to_numpy()
 
 
+def _found(log: Log) -> tuple[np.ndarray, np.ndarray]:
+    return log["detections"].t_ns, 100.0 * (log["detections"]["status"] == FOUND)
+
+
 def _aim_error(log: Log) -> tuple[np.ndarray, np.ndarray]:
     return log["detections"].t_ns, log["detections"]["expected_error_m"]
 
@@ -112,6 +116,7 @@ METRICS = (
     Metric("sensing: least ergodic rate (bit/s/Hz)", has_sensing, _of_isac("min_ergodic")),
     Metric("sensing: cross-range bound (m)", has_sensing, _of_isac("cross_range_m")),
     Metric("sensing: echo SNR (dB)", has_sensing, _snr_db),
+    Metric("tracking: dwells that find the target (%)", has_tracks, _found),
     Metric("tracking: error of the aim (m)", _has_aims, _aim_error),
     Metric("tracking: position error (m)", has_tracks, _track_error),
     Metric(

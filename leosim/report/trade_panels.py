@@ -1,4 +1,4 @@
-"""The figure of joint trade curves: rates against position errors, and the errors against each other, a line a knob.
+"""The figure of joint trade curves: the rate of sensing and of localisation against its error, a line a knob.
 
 Values are written beside the points; a panel leaves out the knobs that change nothing in it.
 """
@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,15 +20,20 @@ from leosim.report import look as own
 from leosim.report.look import CYCLE, DASHES
 from leosim.report.paper_figures import MARKERS, save
 
-TARGET = ("target_rmse_m", "error of the target (m, rms)")
-FIX = ("fix_rmse_m", "error of the fixes (m, rms)")
-PANELS = (  # abscissa, ordinate
-    (TARGET, ("sensing_rate_bit_s_hz", "sensing: least rate (bit/s/Hz)")),
-    (FIX, ("ical_rate_bit_s_hz", "localisation: sum rate (bit/s/Hz)")),
-    (TARGET, FIX),
+PANELS = (  # title, abscissa, ordinate
+    (
+        "sensing",
+        ("target_rmse_m", "error of the target (m, rms)"),
+        ("sensing_rate_bit_s_hz", "least user's rate (bit/s/Hz)"),
+    ),
+    (
+        "localisation",
+        ("fix_rmse_m", "error of the fixes (m, rms)"),
+        ("ical_rate_bit_s_hz", "sum rate (bit/s/Hz)"),
+    ),
 )
 NAMES = {"dwell": "dwell", "cross_range": "cross-range bound", "frames": "frames a fix", "apeb": "position bound"}
-PANEL_HEIGHT = 3.0  # inch, at the width of the default style
+PANEL_HEIGHT = 3.9  # inch, at the width of the default style
 NARROW = 5.0  # inch: below, one panel a row
 SAME = 1e-9  # relative difference below which a knob changes nothing
 
@@ -41,16 +48,16 @@ def draw(
     Raises ValueError for an unknown style, and when there is nothing to draw.
     """
     look = own.style_of(style)
-    shown = [panel for panel in PANELS if _moved(means, panel)]
-    if not shown:
-        raise ValueError("means: expected knobs that change an error or a rate, got none")
+    panels = [panel for panel in PANELS if len(_there(means, panel))]
+    if not panels:
+        raise ValueError("means: expected rates with errors of a target or of fixes, got none")
     knobs = list(dict.fromkeys(means["knob"]))
-    columns = 1 if look.width < NARROW or len(shown) == 1 else 2
-    rows = -(-len(shown) // columns)
+    columns = 1 if look.width < NARROW else len(panels)
+    rows = len(panels) // columns
     with matplotlib.rc_context(look.context):
         height = PANEL_HEIGHT * rows * max(1.0, look.font / own.style_of("default").font)
         made = own.new_figure(look, look.height if look.fixed else height)
-        for k, panel in enumerate(shown):
+        for k, panel in enumerate(panels):
             _panel(made.add_subplot(rows, columns, k + 1), look, means, panel, knobs, units)
         handles = [Line2D([], [], label=NAMES.get(name, name), **_look(look, knobs, name)) for name in knobs]
         legend: dict[str, Any] = {"frameon": False, "fontsize": look.small}
@@ -60,14 +67,18 @@ def draw(
     return made
 
 
-def _moved(means: pd.DataFrame, panel: Any) -> list[str]:
-    """The knobs that change what a panel shows."""
-    found = []
-    for knob, rows in means.groupby("knob", sort=False):
-        shown = rows[[name for name, _ in panel]].dropna()
-        if len(shown) and ((shown.max() - shown.min()) > SAME * shown.abs().max()).any():
-            found.append(str(knob))
-    return found
+def _there(means: pd.DataFrame, panel: Any) -> pd.DataFrame:
+    """The rows that have both numbers of a panel."""
+    return means[means[[name for name, _ in panel[1:]]].notna().all(axis=1)]
+
+
+def _shown(means: pd.DataFrame, panel: Any) -> list[str]:
+    """The knobs that change what a panel shows; all of them where none does."""
+    there = _there(means, panel)
+    numbers = there.groupby("knob", sort=False)[[name for name, _ in panel[1:]]]
+    moved = ((numbers.max() - numbers.min()) > SAME * numbers.max().abs()).any(axis=1)
+    found = [str(knob) for knob in there["knob"].unique() if moved[knob]]
+    return found or list(there["knob"].unique())
 
 
 def _look(look: own.Style, knobs: Sequence[str], name: str) -> dict[str, Any]:
@@ -83,37 +94,43 @@ def _look(look: own.Style, knobs: Sequence[str], name: str) -> dict[str, Any]:
 def _panel(
     ax: Axes, look: own.Style, means: pd.DataFrame, panel: Any, knobs: Sequence[str], units: Mapping[str, str]
 ) -> None:
-    (x, x_label), (y, y_label) = panel
-    for name in _moved(means, panel):
-        rows = means[(means["knob"] == name) & means[[x, y]].notna().all(axis=1)]
+    title, (x, x_label), (y, y_label) = panel
+    taken: list[tuple[int, int]] = []
+    for name in _shown(means, panel):
+        rows = _there(means[means["knob"] == name], panel)
         line = _look(look, knobs, name)
-        halves: dict[str, Any] = {
-            f"{axis}err": rows[f"{column}_half"].fillna(0.0) for axis, column in (("x", x), ("y", y))
-        }
+        halves: dict[str, Any] = {f"{axis}err": rows[f"{col}_half"].fillna(0.0) for axis, col in (("x", x), ("y", y))}
         ax.errorbar(rows[x], rows[y], **halves, capsize=1.5, elinewidth=0.6, **line)
         ring: dict[str, Any] = {"marker": "o", "markersize": 5.5 * look.line, "markerfacecolor": "none"}
         at = rows[rows["own"]]
         ax.plot(at[x], at[y], linestyle="none", markeredgecolor=line["color"], **ring)
-        _name_values(ax, look, rows, x, y, line["color"], 1 if knobs.index(name) % 2 else -1, units[name])
+        rises = float(np.polyfit(rows[x] - rows[x].mean(), rows[y], 1)[0]) > 0.0 if rows[x].nunique() > 1 else False
+        sides = ((1, -1), (-1, 1)) if rises else ((1, 1), (-1, -1))  # clear of the line
+        taken.append(next((side for side in sides if side not in taken), sides[0]))
+        _name_values(ax, look, rows, x, y, line["color"], taken[-1], units[name])
     ax.set(xlabel=x_label, ylabel=y_label)
+    ax.set_title(title, loc="left", fontsize=look.font)
     ax.margins(0.16)
     ax.grid(True)
 
 
 def _name_values(
-    ax: Axes, look: own.Style, rows: pd.DataFrame, x: str, y: str, colour: str, side: int, unit: str
+    ax: Axes, look: own.Style, rows: pd.DataFrame, x: str, y: str, colour: str, side: tuple[int, int], unit: str
 ) -> None:
-    """The value of the knob beside each point, above the line or below it by `side`."""
+    """The value of the knob beside each point, to the right or left of it and above or below by `side`."""
+    right, up = side
     for _, row in rows.iterrows():
-        ax.annotate(
+        text = ax.annotate(
             _text(row["value"], unit),
             (row[x], row[y]),
-            (0.5 * look.small, side * 0.9 * look.small),
+            (right * 0.5 * look.small, up * 0.5 * look.small),
             textcoords="offset points",
-            va="bottom" if side > 0 else "top",
+            ha="left" if right > 0 else "right",
+            va="bottom" if up > 0 else "top",
             fontsize=0.9 * look.small,
             color=colour,
         )
+        text.set_path_effects([patheffects.withStroke(linewidth=0.25 * look.small, foreground="white")])
 
 
 def _text(value: float, unit: str) -> str:

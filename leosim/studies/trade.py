@@ -30,7 +30,7 @@ from leosim.tables import LocalisationTable
 from leosim.units import NS_PER_S
 
 CONFIDENCE = 0.95
-DURATION_S, SEEDS = 20.0, 3
+DURATION_S, SEEDS = 10.0, 3
 Told = Callable[[int, int], None]  # runs that are done, and all of them
 
 
@@ -163,6 +163,8 @@ def trade(
         raise ScenarioError(f"knobs: expected some of {', '.join(KNOBS)}, got {', '.join(unknown) or 'none'}")
     if values and len(names) != 1:
         raise ScenarioError(f"values: expected one knob that they are of, got {', '.join(names)}")
+    if len(set(values)) == 1:
+        raise ScenarioError(f"values: expected two or more, got {values[0]:g} alone")
     if seeds < 1:
         raise ScenarioError(f"seeds: expected at least 1, got {seeds}")
     if duration_s is not None:
