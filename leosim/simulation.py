@@ -119,7 +119,19 @@ class Prepared:
         localised: tuple[str, ...] = ()
         if self.localisation is not None:
             localised = localisation.warnings(self.world, self.localisation, self.settings.end_ns)
-        return (*self.prepass.warnings, *sensed, *localised)
+        return (*self.prepass.warnings, *sensed, *self._two_arrays(), *localised)
+
+    def _two_arrays(self) -> tuple[str, ...]:
+        """What sensing and localisation say differently of the one array and power budget they share."""
+        if self.sensing is None or self.localisation is None:
+            return ()
+        one, other = self.sensing.radio, self.localisation.radio
+        arrays = (one.rows, one.columns), (other.rows, other.columns)
+        differ = ["array"] * (arrays[0] != arrays[1]) + ["power_dbm"] * (one.power_w != other.power_w)
+        return tuple(
+            f"[sensing] and [localisation] take turns on one array of a satellite, but differ in {key}; give both one"
+            for key in differ
+        )
 
     @property
     def default_output(self) -> Path:

@@ -182,3 +182,12 @@ def test_the_timeline_has_a_lane_a_process_and_bars_where_the_log_says(tmp_path)
         assert len(begins("frames of a fix")) == 2 * 4
         with pytest.raises(ValueError, match="t_s: expected a time from 0 to below 3 s, got 3"):
             log.plot.timeline(t_s=3.0)
+
+
+def test_one_array_with_two_descriptions_is_warned_of():
+    assert not any("differ in" in line for line in simulation.prepare(small()).warnings)
+    said = simulation.prepare(small(sensing={"power_dbm": 50, "array": [16, 16]})).warnings
+    assert [line.split("differ in ")[1] for line in said if "differ in" in line] == [
+        "array; give both one",
+        "power_dbm; give both one",
+    ]
