@@ -153,7 +153,7 @@ def test_the_figure_has_a_line_for_each_knob_where_it_changes_something(run):
     assert {"1", "2", "4"} <= texts[1]
     assert not any("ms" in text for text in texts[1])
     rows = means[means.knob == "dwell"]
-    np.testing.assert_allclose(drawn.axes[0].lines[0].get_ydata(), rows.sensing_rate_bit_s_hz)
+    np.testing.assert_allclose(drawn.axes[0].lines[0].get_ydata().astype(float), rows.sensing_rate_bit_s_hz)
     assert [text.get_text() for text in drawn.legends[0].texts] == ["dwell", "frames a fix"]
     with pytest.raises(ValueError, match="expected rates with errors"):
         trade_panels.draw(means.assign(target_rmse_m=np.nan, fix_rmse_m=np.nan), {"dwell": "s", "frames": ""}, "", [])

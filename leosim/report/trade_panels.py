@@ -35,6 +35,7 @@ PANELS = (  # title, abscissa, ordinate
 NAMES = {"dwell": "dwell", "cross_range": "cross-range bound", "frames": "frames a fix", "apeb": "position bound"}
 PANEL_HEIGHT = 3.9  # inch, at the width of the default style
 NARROW = 5.0  # inch: below, one panel a row
+NEAR = 0.03  # share of a line's extent within which neighbours are one point
 SAME = 1e-9  # relative difference below which a knob changes nothing
 
 
@@ -101,6 +102,7 @@ def _panel(
         line = _look(look, knobs, name)
         halves: dict[str, Any] = {f"{axis}err": rows[f"{col}_half"].fillna(0.0) for axis, col in (("x", x), ("y", y))}
         ax.errorbar(rows[x], rows[y], **halves, capsize=1.5, elinewidth=0.6, **line)
+        ax.plot(rows[x], rows[y], **{**line, "linestyle": "none"}, zorder=2.4)
         ring: dict[str, Any] = {"marker": "o", "markersize": 5.5 * look.line, "markerfacecolor": "none"}
         at = rows[rows["own"]]
         ax.plot(at[x], at[y], linestyle="none", markeredgecolor=line["color"], **ring)
@@ -117,18 +119,25 @@ def _panel(
 def _name_values(
     ax: Axes, look: own.Style, rows: pd.DataFrame, x: str, y: str, colour: str, side: tuple[int, int], unit: str
 ) -> None:
-    """The value of the knob beside each point, to the right or left of it and above or below by `side`."""
+    """The value of the knob beside each point, to the right or left of it and above or below by `side`.
+
+    Values that give the same point share a text.
+    """
     right, up = side
-    for _, row in rows.iterrows():
+    span = rows[[x, y]].max() - rows[[x, y]].min()
+    place = rows[[x, y]] / span.where(span > 0.0, 1.0)
+    apart = (place.diff().abs() > NEAR).any(axis=1)
+    for _, same in rows.groupby(apart.cumsum(), sort=False):
         text = ax.annotate(
-            _text(row["value"], unit),
-            (row[x], row[y]),
+            ", ".join(_text(value, unit) for value in same["value"]),
+            (same[x].iloc[0], same[y].iloc[0]),
             (right * 0.5 * look.small, up * 0.5 * look.small),
             textcoords="offset points",
             ha="left" if right > 0 else "right",
             va="bottom" if up > 0 else "top",
             fontsize=0.9 * look.small,
             color=colour,
+            zorder=2.2,  # over lines, below markers
         )
         text.set_path_effects([patheffects.withStroke(linewidth=0.25 * look.small, foreground="white")])
 
