@@ -263,8 +263,12 @@ def write(table: pd.DataFrame, stem: Path, heading: str, style: str = "default")
     for path, rows in files.items():
         rows.to_csv(path, index=False, float_format="%.6g")
     seeds = table["seed"].nunique()
-    details = ["1 seed" if seeds == 1 else f"means of {seeds} seeds, bars: 95 % intervals", "rings: as in the scenario"]
-    drawn = trade_panels.draw(means(table), {name: knob.unit for name, knob in KNOBS.items()}, heading, details, style)
+    said = f"means of {seeds} seeds, bars: 95 % intervals of the difference to the ring, paired by seed"
+    details = ["1 seed" if seeds == 1 else said, "rings: as in the scenario"]
+    halves = [f"{name}_half" for name in MEASURES]
+    shown = means(table)
+    shown[halves] = paired(table)[halves]  # what seeds share would hide what a knob does
+    drawn = trade_panels.draw(shown, {name: knob.unit for name, knob in KNOBS.items()}, heading, details, style)
     return (*files, trade_panels.save(drawn, stem.with_name(f"{stem.name}.png"), style))
 
 
