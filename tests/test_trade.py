@@ -149,12 +149,16 @@ def test_the_figure_has_a_line_for_each_knob_where_it_changes_something(run):
     assert labels == [(x[1], y[1]) for _, x, y in trade_panels.PANELS]
     texts = [{text.get_text() for text in ax.texts} for ax in drawn.axes]
     assert {"0.25 ms", "2 ms"} <= texts[0]
+    assert "1 ms" not in texts[0]  # the ring, which the legend tells
     assert not {"1", "4"} & texts[0]
-    assert {"1", "2", "4"} <= texts[1]
+    assert {"1", "4"} <= texts[1]
     assert not any("ms" in text for text in texts[1])
     rows = means[means.knob == "dwell"]
     np.testing.assert_allclose(drawn.axes[0].lines[0].get_ydata().astype(float), rows.sensing_rate_bit_s_hz)
-    assert [text.get_text() for text in drawn.legends[0].texts] == ["dwell", "frames a fix"]
+    assert [text.get_text() for text in drawn.legends[0].texts] == [
+        "dwell, ring: 1 ms",
+        "frames a fix, ring: 2",
+    ]
     with pytest.raises(ValueError, match="expected rates with errors"):
         trade_panels.draw(means.assign(target_rmse_m=np.nan, fix_rmse_m=np.nan), {"dwell": "s", "frames": ""}, "", [])
 

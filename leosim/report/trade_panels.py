@@ -60,12 +60,20 @@ def draw(
         made = own.new_figure(look, look.height if look.fixed else height)
         for k, panel in enumerate(panels):
             _panel(made.add_subplot(rows, columns, k + 1), look, means, panel, knobs, units)
-        handles = [Line2D([], [], label=NAMES.get(name, name), **_look(look, knobs, name)) for name in knobs]
+        own_values = means[means["own"]].set_index("knob")["value"].to_dict()
+        labels = {name: _label(name, own_values.get(name), units[name]) for name in knobs}
+        handles = [Line2D([], [], label=labels[name], **_look(look, knobs, name)) for name in knobs]
         legend: dict[str, Any] = {"frameon": False, "fontsize": look.small}
         ncols = own.legend_columns(look, handles)
         made.legend(handles=handles, loc="outside lower center", ncols=ncols, **legend)
         own.head_of_all(made, look, heading, "; ".join(details))
     return made
+
+
+def _label(name: str, value: float | None, unit: str) -> str:
+    """A knob in the legend, with the scenario's own value, whose ring has no text."""
+    text = NAMES.get(name, name)
+    return text if value is None else f"{text}, ring: {_text(value, unit)}"
 
 
 def _there(means: pd.DataFrame, panel: Any) -> pd.DataFrame:
@@ -119,11 +127,12 @@ def _panel(
 def _name_values(
     ax: Axes, look: own.Style, rows: pd.DataFrame, x: str, y: str, colour: str, side: tuple[int, int], unit: str
 ) -> None:
-    """The value of the knob beside each point, to the right or left of it and above or below by `side`.
+    """The value of the knob beside each point but the scenario's, to the right or left, above or below by `side`.
 
     Values that give the same point share a text.
     """
     right, up = side
+    rows = rows[~rows["own"]]
     span = rows[[x, y]].max() - rows[[x, y]].min()
     place = rows[[x, y]] / span.where(span > 0.0, 1.0)
     apart = (place.diff().abs() > NEAR).any(axis=1)
