@@ -120,8 +120,32 @@ def test_sensing_and_tracking_are_compared_dwell_by_dwell(tmp_path):
         met, error = ([log[g][f] for log in (a, b)] for g, f in (("isac", "cross_range_m"), ("tracks", "error_m")))
     assert rows.loc[SENSED[0]].difference == pytest.approx((met[1] - met[0]).mean())
     assert rows.loc[SENSED[0]].difference > 10.0
+    assert rows.loc["tracking: dwells that find the target (%)"]["first"] == 100.0
+    assert rows.loc["sensing: echo SNR (dB)"].difference < 0.0  # less power for a wider bound
     assert rows.loc[SENSED[1]].difference == pytest.approx(np.nanmean(error[1] - error[0]))
     assert np.isnan(rows.low).all()  # too few epochs for an interval
+
+
+def test_localisation_is_compared_period_by_period(tmp_path):
+    scenario = leosim.load_scenario("ical_pass").with_(
+        time={"duration_s": 3},
+        users={"count": 3},
+        communication=None,
+        localisation={"array": [8, 8], "frames": 2, "subcarriers": 64, "bandwidth_hz": 1.92e6, "target_m": 200.0},
+    )
+    paths = [tmp_path / "prior.h5", tmp_path / "fixes.h5"]
+    leosim.run(scenario.with_(localisation={"belief": "prior"}), paths[0]).close()
+    leosim.run(scenario, paths[1]).close()
+    rows = leosim.compare(paths).metrics.set_index("metric")
+    with leosim.open_log(paths[0]) as a, leosim.open_log(paths[1]) as b:
+        sums = [np.mean([log["ical"].row(k).true_rate.sum() for k in range(3)]) for log in (a, b)]
+        medians = [np.mean([np.median(log["fixes"].row(k).error_m) for k in range(3)]) for log in (a, b)]
+    rate = rows.loc["localisation: sum rate of a group (bit/s/Hz)"]
+    assert (rate["first"], rate.other) == pytest.approx(sums)
+    error = rows.loc["localisation: median position error (m)"]
+    assert (error["first"], error.other) == pytest.approx(medians)
+    assert error.difference < -500.0  # from kilometres to some metres
+    assert (rows.pairs == 3).all()
 
 
 def test_the_figure_shows_what_the_table_says(logs, tmp_path):
