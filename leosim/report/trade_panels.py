@@ -35,7 +35,7 @@ PANELS = (  # title, abscissa, ordinate
 NAMES = {"dwell": "dwell", "cross_range": "cross-range bound", "frames": "frames a fix", "apeb": "position bound"}
 PANEL_HEIGHT = 3.9  # inch, at the width of the default style
 NARROW = 5.0  # inch: below, one panel a row
-NEAR = 0.03  # share of a line's extent within which neighbours are one point
+NEAR = np.array([0.6, 0.03])  # shares of the extent of a line, along and up, within which neighbours share a text
 SAME = 1e-9  # relative difference below which a knob changes nothing
 
 
@@ -121,6 +121,7 @@ def _panel(
     ax.set(xlabel=x_label, ylabel=y_label)
     ax.set_title(title, loc="left", fontsize=look.font)
     ax.margins(0.16)
+    ax.set_xlim(left=max(0.0, ax.get_xlim()[0]))  # an error
     ax.grid(True)
 
 
@@ -129,7 +130,7 @@ def _name_values(
 ) -> None:
     """The value of the knob beside each point but the scenario's, to the right or left, above or below by `side`.
 
-    Values that give the same point share a text.
+    Neighbours at one height share a text.
     """
     right, up = side
     rows = rows[~rows["own"]]
