@@ -119,7 +119,7 @@ def test_the_band_of_normalised_errors():
 
 
 def test_the_figure_is_drawn_where_there_are_tracks(flown, untracked, tmp_path):
-    assert figures.kinds(flown)[-1] == "track"
+    assert "track" in figures.kinds(flown)
     assert "track" not in figures.kinds(untracked)
     with pytest.raises(ValueError, match="no track in this log"):
         figures.plot(untracked, "track", tmp_path / "none.png")
