@@ -242,8 +242,8 @@ def csi(run: Run) -> Process:
     types: tuple[type[Record], ...] = (Geometry, Csi) if s.communicates else (Geometry,)
     for k, tick in ticks(run.env, s.step_ns, Stage.CSI, s.end_ns):
         yield tick
-        for belief in run.beliefs:
-            belief.rows()  # waiting for fixes is not a part of this stage
+        for promised in reversed(run.promised):  # waiting is not a part of this stage
+            promised.rows()  # the last first: what no thread has begun is computed here while one works on the rest
         begun = time.perf_counter()
         seen = take(run.past, types, k, partial(run.report, k * s.step_ns))
         run.rows += seen
