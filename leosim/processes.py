@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import simpy
@@ -171,8 +171,7 @@ class Run:
         seen = self.observe(t_ns)
         if self.localisation is None or not self.settings.communicates:
             return seen
-        visible, csi = seen
-        assert isinstance(csi, Csi)
+        visible, csi = cast(tuple[Geometry, Csi], seen)
         beliefs = [belief.rows()[1] for belief in self.beliefs]
         return visible, localisation.reported(self.world, self.localisation, beliefs, csi)
 
