@@ -283,8 +283,10 @@ def test_terminals_in_one_place_get_finite_rates_and_bounds(tmp_path):
         assert np.isfinite(log["fixes"]["error_m"]).all()
 
 
-def test_hardly_any_power_refuses_fixes_and_moves_nobody(tmp_path):
-    with simulation.run(scenario(2, power_dbm=-30), tmp_path / "run.h5") as log:
+@pytest.mark.parametrize("power_dbm", [-30, -300])
+def test_hardly_any_power_refuses_fixes_and_moves_nobody(tmp_path, power_dbm):
+    with simulation.run(scenario(2, power_dbm=power_dbm), tmp_path / "run.h5") as log:
+        assert np.isfinite(log["ical"]["true_bound_m"]).all()
         assert set(log["fixes"]["status"].tolist()) == {REFUSED_FIX}
         assert log["fixes"]["error_m"].min() > 990.0
         assert log["ical"]["true_rate"].max() < 0.1

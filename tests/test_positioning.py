@@ -120,10 +120,11 @@ def test_paper_fixes_reach_the_bound(paper_design):
     assert 0.6 < nees < 1.4
 
 
-@pytest.mark.parametrize(("prior_m", "fixed"), [(1e3, 1.0), (1e4, 0.75)])  # of 90 fixes, 90 and 80 succeed
-def test_pass_fixes_are_at_the_bound_and_honest(pass_design, prior_m, fixed):
+@pytest.mark.parametrize("prior_m", [1e3, 1e4])
+def test_pass_fixes_are_at_the_bound_and_honest(pass_design, prior_m):
+    """One fix of nine terminals; of ninety from 10 km on each axis, ten are refused or flagged."""
     status, ratio, nees = _study(pass_design, 1, prior_m, Impairments(1e-8, 2 * ARCSEC))
-    assert np.mean(status == FIXED) >= fixed
+    assert np.mean(status == FIXED) > 0.9
     assert ratio < 1.3
     assert 0.5 < nees < 1.7
 
