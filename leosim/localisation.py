@@ -230,7 +230,8 @@ def localise(
     here = carried(world, s, belief, t_ns)
     flying = world.flying(t_ns)
     row = int(np.searchsorted(flying.sat, sat))
-    if sat < 0 or row >= flying.sat.size or flying.sat[row] != sat:
+    lasts = sat in world.ephemeris.near(world.ground, t_ns + s.hold_ns).sat  # its elements may end under way
+    if not lasts or row >= flying.sat.size or flying.sat[row] != sat:
         return nobody(s, t_ns, NO_ANCHOR), scored(world, without_fix(here))
     flying = one(flying, row)
     above = elevations(flying, here.pos_ecef)[0] >= s.mask_rad

@@ -1,5 +1,6 @@
 """The localisation service in a pass: groups, anchors, beliefs, precoders, fixes, and what they do to the CSI."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -290,6 +291,20 @@ def test_hardly_any_power_refuses_fixes_and_moves_nobody(tmp_path, power_dbm):
         assert set(log["fixes"]["status"].tolist()) == {REFUSED_FIX}
         assert log["fixes"]["error_m"].min() > 990.0
         assert log["ical"]["true_rate"].max() < 0.1
+
+
+def test_an_anchor_whose_elements_end_under_way_sends_no_pilots():
+    """Not those of the satellite next to it in the catalogue."""
+    ready = simulation.prepare(scenario(2))
+    world, s = ready.world, ready.localisation
+    belief = localisation.first_beliefs(world, s)[0]
+    sat = localisation.anchor(world, s, 0, belief)
+    fail_ns = np.where(world.ephemeris.constellation.sat == sat, s.hold_ns // 2, -1)
+    ending = dataclasses.replace(world, ephemeris=world.ephemeris.with_failures(fail_ns))
+    precoder, fix = localisation.localise(ending, s, 0, 0, 0, sat, belief, None)
+    assert precoder.status == NO_ANCHOR
+    assert (fix.status == NO_FIX).all()
+    assert (localisation.localise(world, s, 0, 0, 0, sat, belief, None)[1].sat == sat).any()
 
 
 def test_a_bound_out_of_reach_says_when_if_it_is_to_raise(tmp_path):
